@@ -30,6 +30,7 @@ setup(
     entry_points={
         "console_scripts": config["console_scripts"].split(),
         "nbdev": ["probpose=probpose._modidx:d"],
+        "myst_nb.mime_renderers": config["myst_nb_renderers"].split(),
     },
     zip_safe=False,
 )

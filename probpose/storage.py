@@ -6,6 +6,7 @@
 __all__ = ['DiskError', 'write_atomic', 'save_tensors', 'read_metadata', 'load_tensors', 'pack', 'unpack']
 
 # %% ../nbs/08_storage.ipynb #de08449e
+import contextlib
 import json
 import os
 import uuid
@@ -53,7 +54,8 @@ def write_atomic(
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise DiskError(f"could not write {path} ({error.strerror or error}); the file that was there before is unchanged: free some space or choose another folder, then run again") from error
     _flush_folder(path.parent)
     return path

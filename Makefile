@@ -51,30 +51,32 @@ $(LOCKED): requirements.lock | $(VENV)/pyvenv.cfg
 	@$(PIP) -r requirements.lock
 	@touch $@
 
+# An egg-info in the root, left by a build, would hide what is installed.
 $(READY): $(LOCKED) settings.ini setup.py pyproject.toml
+	@rm -rf probpose.egg-info
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 book: $(READY)
-	@$(BIN)/snakemake --cores $(CORES) --nolock --rerun-incomplete --show-failed-logs --quiet rules host reason
+	@$(BIN)/snakemake --cores $(CORES) --quiet rules host reason
 	@echo "The book is ready: file://$(CURDIR)/$(SITE)"
 
 test: $(READY)
 	@echo "== repository: layout, notebooks and package in sync, no stray metadata"
-	@$(BIN)/python -m pytest tests/test_repository.py
+	@$(BIN)/python -m pytest tests/test_repository.py --numprocesses $(CORES)
 	@echo "== notebook tests"
 	@PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers $(CORES)
 	@echo "== pytest"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/test_repository.py --numprocesses $(CORES)
 
 lab: $(READY)
-	@JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter" $(BIN)/jupyter lab
+	@JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter" $(BIN)/jupyter lab $(LAB)
 
 laptop full: $(READY)
-	@$(BIN)/snakemake $@ --cores $(CORES) --nolock --rerun-incomplete --show-failed-logs --keep-going
+	@$(BIN)/snakemake $@ --cores $(CORES) --resources gpu=1 --keep-going
 
 clean:
-	rm -rf _build _proc dist build .snakemake *.egg-info-tmp
+	rm -rf _build _proc dist build .snakemake probpose.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean

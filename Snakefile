@@ -3,7 +3,7 @@
 #   snakemake -c2                               the book: every page executed at the smoke tier, then the site
 #   snakemake -c1 _build/executed/book/poseflow.ipynb --config tier=laptop dataset=cmu path=…    one chapter at one tier
 #   snakemake -c2 laptop --config path=…        the committed results, laptop tier: every study chapter, data set and seed
-#   snakemake full --executor slurm --jobs 8    the same with the papers' settings, one cluster job for each; --dry-run lists them
+#   snakemake full --executor slurm             the same with the papers' settings, one cluster job for each; --dry-run lists them
 #
 # `make` calls it with the environment of .venv; without make, use .venv/bin/snakemake.
 import os

@@ -456,9 +456,9 @@ class ArtifactTable:
     def _repr_html_(self) -> str:
         heading = f"<p><strong>{html.escape(self.title)}</strong></p>" if self.title else ""
         lines = "".join(f"<br><small>{'<strong>⚠ ' + html.escape(line) + '</strong>' if SMOKE in line else html.escape(line)}</small>" for line in self.caption.splitlines())
-        body = self.frame.to_html(escape=not self.links, border=0, na_rep="–", classes="dataframe probpose-table", justify="left", sparsify=True)
+        body = self.frame.reset_index().to_html(index=False, escape=not self.links, border=0, na_rep="–", classes="dataframe probpose-table", sparsify=True)
         if self.links:  # cells of running text
-            body = body.replace("<td>", '<td style="white-space:normal;text-align:left;vertical-align:top">')
+            body = re.sub("<t([dh])>", r'<t\1 style="white-space:normal;text-align:left;vertical-align:top">', body)
         return f'<div style="overflow-x:auto">{heading}{body}<p>{lines.removeprefix("<br>")}</p></div>'
 
     def __repr__(self) -> str:
@@ -1067,13 +1067,13 @@ def claims_table(
     if paper is None:
         counts = pd.crosstab(judged["paper"].map(PAPERS), judged["verdict"]).reindex(index=list(PAPERS.values()), columns=list(VERDICTS), fill_value=0)
         return ArtifactTable(counts.rename_axis(index="paper", columns=None).astype(str))
-    judged = judged[judged["paper"] == choose(paper, PAPERS, "paper")]
+    judged = judged[judged["paper"] == choose(paper, PAPERS, "paper")].reset_index(drop=True)
     lines = lambda text: html.escape(text).replace("\n", "<br>")
     shown = pd.DataFrame({
-        "claim": judged["statement"].map(lines), "in the paper": judged["source"].map(lines), "chapter": [_link(chapter, folder) for chapter in judged["chapter"]],
+        "claim": judged["statement"].map(lines) + " <small>(" + judged["id"].str.removeprefix(f"{paper}-") + ")</small>", "in the paper": judged["source"].map(lines), "chapter": [_link(chapter, folder) for chapter in judged["chapter"]],
         "data": [html.escape(f"{dataset} ({tier})" if tier else dataset or "–") for dataset, tier in zip(judged["dataset"], judged["tier"])],
         "verdict": [f"<strong>{_MARKS.get(verdict, '')}{verdict}</strong>" for verdict in judged["verdict"]],
         "measured, with 95 % interval": judged["evidence"].map(lines), "gain in the paper": judged["printed"].map(lines),
-    }, index=pd.Index(judged["id"], name="id"))
+    }).set_index("claim")
     chapters = results[results["chapter"].isin(judged["chapter"]) & (results["tier"] != "smoke")]
     return ArtifactTable(shown, caption_of(chapters), links=True)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PROTOCOLS', 'Protocol', 'evaluate', 'summarise', 'expected_best', 'hypothesis_curve', 'truth_ranks', 'calibration',
-           'kmeans_hypotheses', 'Representatives', 'NoiseBaseline', 'noise_baseline']
+           'kmeans_hypotheses', 'Representatives', 'representatives', 'NoiseBaseline', 'noise_baseline']
 
 # %% ../nbs/31_evaluation.ipynb #95ae8538
 from collections.abc import Callable, Iterator, Sequence
@@ -352,6 +352,13 @@ class Representatives:
     def sample(self, detections: Any, n: int = 5, generator: torch.Generator | None = None) -> Tensor:  # (n, B, 17, 3)
         "The `n` centres of each frame's hypotheses, the largest cluster first."
         return kmeans_hypotheses(_sampler(self.model)(detections, self.drawn, generator=generator), n)
+
+def representatives(
+    model: Any,  # as in `evaluate`
+    drawn: int = 200,  # hypotheses that are clustered
+) -> Representatives:
+    "A sampler of K-means centres, ready for `evaluate`."
+    return Representatives(model, drawn)
 
 # %% ../nbs/31_evaluation.ipynb #0c4ed43f
 _DETECTED = (6, 2, 1, 0, 3, 4, 5, 7, 8, 9, 9, 13, 14, 15, 12, 11, 10)  # MPII-16 index that speaks for each joint of Human3.6M-17

@@ -290,7 +290,7 @@ class _Search:
         self._accept(index[better], trial[better], _Normal(*(part[better] for part in there)))
         self._damp(index, better)
         promised = (step * here.gradient).sum(-1)  # twice the predicted fall of the cost
-        exhausted = (promised < 1e-11 * here.cost + self.least[index]) & (self.damping[index] < 1e-3)
+        exhausted = (promised < 10 * self.tolerance**2 * here.cost + self.least[index]) & (self.damping[index] < 1e-3)
         self._retire(index, (_relative_size(step, self.params[index]) < self.tolerance) | exhausted, promised < 1e-4 * here.cost)
         return True
 

@@ -9,7 +9,7 @@ import torch
 
 from probpose import metrics
 from probpose.checks import ConfigError, NotFiniteError, ShapeError, UnknownNameError, generator
-from probpose.evaluation import _DETECTED, PROTOCOLS, Representatives, calibration, evaluate, expected_best, hypothesis_curve, kmeans_hypotheses, noise_baseline, summarise, truth_ranks
+from probpose.evaluation import _DETECTED, PROTOCOLS, calibration, evaluate, expected_best, hypothesis_curve, kmeans_hypotheses, noise_baseline, representatives, summarise, truth_ranks
 from probpose.geometry import procrustes_svd
 from probpose.skeletons import CPS_JOINTS, H36M_17, MPII_16, PCK_JOINTS_14
 
@@ -295,7 +295,7 @@ def test_kmeans_edges():
 
 
 def test_representatives_are_a_sampler():
-    frame = evaluate(Representatives(Fixed(), 40), Frames(6), n=5, protocols=("mpjpe",), **QUIET)
+    frame = evaluate(representatives(Fixed(), 40), Frames(6), n=5, protocols=("mpjpe",), **QUIET)
     plain = evaluate(Fixed(), Frames(6), n=40, protocols=("mpjpe",), **QUIET)
     assert values(frame, "mpjpe", "mean").mean() < values(plain, "mpjpe", "mean").mean()
 

@@ -7,12 +7,14 @@ __all__ = ['ELEVATIONS', 'FORMAT', 'Frames', 'even_subset', 'CameraConfig', 'ran
            'cache_folder', 'make_dataset']
 
 # %% ../../nbs/10_data_dataset.ipynb #78e41bc3
+import ast
 import hashlib
 import math
 import os
 import sys
 import warnings
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from torch import Tensor
 
 import probpose.geometry
 import probpose.heatmaps
+import probpose.skeletons
 from ..checks import CheckpointError, ConfigError, ShapeError, check_count, check_poses, choose, generator
 from ..geometry import Camera, Crop, crop_around, look_at_rotation
 from ..heatmaps import Belief, DetectorConfig, Detections, Gaussians, SimulatedDetector
@@ -272,14 +275,19 @@ def cache_folder() -> Path:
     "Where finished data sets are kept: `$PROBPOSE_CACHE`, by default `~/.cache/probpose`."
     return Path(os.environ.get("PROBPOSE_CACHE") or "~/.cache/probpose").expanduser()
 
+@lru_cache(maxsize=1)
+def _code() -> str:
+    "The syntax trees of the modules that do the work: what they do, without comments and layout."
+    names = (__name__, probpose.geometry.__name__, probpose.heatmaps.__name__, probpose.skeletons.__name__)
+    files = [getattr(sys.modules[name], "__file__", None) for name in names]  # a notebook has no file
+    return "".join(ast.dump(ast.parse(Path(file).read_text(encoding="utf-8"))) for file in files if file)
+
 def _key(frames: Frames, cameras: CameraConfig, detector: DetectorConfig, labels: dict) -> str:
     "A hash of all that the result depends on."
     total = hashlib.sha256(frames.poses.contiguous().numpy().tobytes())
-    code = [Path(sys.modules[name].__file__).read_bytes() for name in (__name__, probpose.geometry.__name__, probpose.heatmaps.__name__)] if __name__ != "__main__" else []
     for part in (FORMAT, frames.action.tolist(), frames.subject.tolist(), frames.clip.tolist(), cameras, detector, sorted(labels.items())):
         total.update(repr(part).encode())
-    for part in code:
-        total.update(part)
+    total.update(_code().encode())
     return total.hexdigest()[:32]
 
 # %% ../../nbs/10_data_dataset.ipynb #a0d90f90

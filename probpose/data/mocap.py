@@ -167,7 +167,8 @@ class _Lines:
         "Raise `DataFileError` about the next line, or the one `back` lines before it."
         if self.at - back < len(self.rows):
             number, words = self.rows[self.at - back]
-            raise DataFileError(f"{self.path}, line {number}: expected {expected}, got {' '.join(words)[:60]!r}")
+            last = "; it is the last line, so the file may be truncated" if self.at - back == len(self.rows) - 1 else ""
+            raise DataFileError(f"{self.path}, line {number}: expected {expected}, got {' '.join(words)[:60]!r}{last}")
         last = self.rows[-1][0] if self.rows else 0
         raise DataFileError(f"{self.path}, line {last}: expected {expected}, but the file ends here; it is truncated, fetch it again")
 

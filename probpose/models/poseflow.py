@@ -56,7 +56,7 @@ class PoseFlowConfig:
 # %% ../../nbs/22_models_poseflow.ipynb #cc3c3ed9
 _TIERS = {
     "smoke": dict(hidden=32, condition_hidden=32, hypotheses=12, best=3, critic_pose_width=16, critic_chain_width=32, critic_steps=2, lr=1e-3),
-    "laptop": dict(hidden=256, hypotheses=50, critic_pose_width=64, critic_chain_width=256, lr=4e-4),
+    "laptop": dict(hidden=192, hypotheses=24, critic_pose_width=64, critic_chain_width=128, lr=1.5e-3),
     "full": {},
 }
 
@@ -169,9 +169,7 @@ class _PoseFlowDensity(_PoseFlowSampler):
     def _log_prob(self, poses, detections):
         y, condition = self.evidence(detections)
         z, _ = self.latent(poses, detections)
-        shape = z.shape[:-1]
-        spread = lambda rows: rows.expand(*shape, -1).flatten(0, -2)
-        return fibre_log_density(self.flow, z.flatten(0, -2), spread(y), spread(condition), LATENT).unflatten(0, shape)
+        return fibre_log_density(self.flow, z.reshape(-1, *z.shape[-2:]), y, condition, LATENT).view(z.shape[:-1])
 
     def off_fibre(self, poses: Tensor, detections: Detections) -> Tensor:
         "Root mean squared distance (..., B) between a pose's 2D image under the flow and the detection, in units of the 2D pose's standard deviation."

@@ -56,7 +56,7 @@ class PoseFlowConfig:
 # %% ../../nbs/22_models_poseflow.ipynb #cc3c3ed9
 _TIERS = {
     "smoke": dict(hidden=32, condition_hidden=32, hypotheses=12, best=3, critic_pose_width=16, critic_chain_width=32, critic_steps=2, lr=1e-3),
-    "laptop": dict(hidden=192, hypotheses=24, critic_pose_width=64, critic_chain_width=128, lr=1.5e-3),
+    "laptop": dict(hidden=192, hypotheses=24, critic_pose_width=64, critic_chain_width=128, lr=2e-3),
     "full": {},
 }
 

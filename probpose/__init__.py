@@ -10,10 +10,12 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-_NAMES = {"load": "models", "Detections": "heatmaps", "PosePosterior": "models"}  # name → the module that has it
+_NAMES = {  # promoted name → module, name there
+    "load": ("models", "load_pretrained"), "Detections": ("heatmaps", "Detections"), "PosePosterior": ("models", "PosePosterior"),
+}
 _MODULES = (
     "artifacts", "book", "checks", "cli", "data", "evaluation", "flows", "geometry", "heatmaps", "losses",
-    "metrics", "models", "plots", "skeletons", "storage", "studies", "training",
+    "metrics", "models", "plots", "skeletons", "speed", "storage", "studies", "training",
 )
 
 def __getattr__(name: str):
@@ -21,7 +23,8 @@ def __getattr__(name: str):
     if name in _MODULES:
         return import_module(f"probpose.{name}")
     if name in _NAMES:
-        return getattr(import_module(f"probpose.{_NAMES[name]}"), name)
+        module, original = _NAMES[name]
+        return getattr(import_module(f"probpose.{module}"), original)
     raise AttributeError(f"probpose has no {name!r}; it has {', '.join([*_NAMES, *_MODULES])}")
 
 def __dir__():

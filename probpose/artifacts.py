@@ -13,7 +13,6 @@ __all__ = ['TIERS', 'RECORD_KEY', 'METRICS', 'RESULT_COLUMNS', 'PUBLISHED_COLUMN
            'unsourced_numbers', 'glue_problems', 'prose_problems', 'registry_table', 'claims_table']
 
 # %% ../nbs/32_artifacts.ipynb #e665e7d5
-import csv
 import dataclasses
 import getpass
 import html
@@ -118,6 +117,7 @@ def code_version(
     where = Path(folder or Path(probpose.__file__).parent)
     git = lambda *words: subprocess.run(["git", "-C", str(where), *words], capture_output=True, text=True, timeout=20, check=True).stdout.strip()
     try:
+        git("ls-files", "--error-unmatch", "--", ".")  # a package installed below somebody else's checkout is not that checkout
         commit = git("rev-parse", "--short=10", "HEAD")
         return commit, bool(git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude,top)book/results"))
     except (OSError, subprocess.SubprocessError):
@@ -457,8 +457,9 @@ class ArtifactTable:
         heading = f"<p><strong>{html.escape(self.title)}</strong></p>" if self.title else ""
         lines = "".join(f"<br><small>{'<strong>⚠ ' + html.escape(line) + '</strong>' if SMOKE in line else html.escape(line)}</small>" for line in self.caption.splitlines())
         body = self.frame.reset_index().to_html(index=False, escape=not self.links, border=0, na_rep="–", classes="dataframe probpose-table", sparsify=True)
+        body = re.sub(r"(<tr>\s*<td)>", r'\1 style="text-align:left">', body)
         if self.links:  # cells of running text
-            body = re.sub("<t([dh])>", r'<t\1 style="white-space:normal;text-align:left;vertical-align:top">', body)
+            body = re.sub("<t([dh])(?: style=[^>]*)?>", r'<t\1 style="white-space:normal;text-align:left;vertical-align:top">', body)
         return f'<div style="overflow-x:auto">{heading}{body}<p>{lines.removeprefix("<br>")}</p></div>'
 
     def __repr__(self) -> str:
@@ -1061,9 +1062,11 @@ def claims_table(
     paper: str | None = None,  # one of `PAPERS`; None gives the number of claims with each verdict
     folder: str | Path | None = None,  # the book
 ) -> ArtifactTable:
-    "Every claim of a paper with its computed verdict and the intervals behind it."
+    "Every claim of a paper with its computed verdict and the intervals behind it; smoke results show only where there are no better ones."
     folder = book_folder(folder)
     judged = verdicts(results, folder=folder)
+    better = set(judged["id"][~judged["tier"].isin(["", "smoke"])])
+    judged = judged[(judged["tier"] != "smoke") | ~judged["id"].isin(better)]
     if paper is None:
         counts = pd.crosstab(judged["paper"].map(PAPERS), judged["verdict"]).reindex(index=list(PAPERS.values()), columns=list(VERDICTS), fill_value=0)
         return ArtifactTable(counts.rename_axis(index="paper", columns=None).astype(str))
@@ -1075,5 +1078,5 @@ def claims_table(
         "verdict": [f"<strong>{_MARKS.get(verdict, '')}{verdict}</strong>" for verdict in judged["verdict"]],
         "measured, with 95 % interval": judged["evidence"].map(lines), "gain in the paper": judged["printed"].map(lines),
     }).set_index("claim")
-    chapters = results[results["chapter"].isin(judged["chapter"]) & (results["tier"] != "smoke")]
+    chapters = results[results["chapter"].isin(judged["chapter"]) & results["tier"].isin(judged["tier"])]
     return ArtifactTable(shown, caption_of(chapters), links=True)

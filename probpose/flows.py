@@ -30,7 +30,7 @@ def soft_clamp(
     return (2 * alpha / math.pi) * torch.atan(r / alpha)
 
 class _UnitClamp:
-    "`soft_clamp(r, alpha) / alpha`: FrEIA multiplies by `alpha` itself. A class, because a lambda cannot be deep-copied into another process."
+    "`soft_clamp(r, alpha) / alpha`: FrEIA multiplies by `alpha` itself. A class, because a lambda cannot be pickled."
 
     def __init__(self, alpha: float):
         self.alpha = alpha
@@ -40,11 +40,12 @@ class _UnitClamp:
 
 # %% ../nbs/04_flows.ipynb #6d99a3e3
 @contextmanager
-def _numpy_state_kept() -> Iterator[None]:
-    "Whatever happens inside, NumPy's global generator is afterwards as it was before."
+def _random_state_kept() -> Iterator[None]:
+    "Whatever happens inside, the global generators of NumPy and torch are afterwards as they were before."
     state = np.random.get_state()
     try:
-        yield
+        with torch.random.fork_rng(devices=[]):
+            yield
     finally:
         np.random.set_state(state)
 
@@ -71,10 +72,10 @@ def _graph(dim: int, condition_dim: int, blocks: int, hidden: int, layers: int, 
     if kind == "affine":
         module = GLOWCouplingBlock
         options |= {"clamp": clamp, "clamp_activation": _UnitClamp(clamp)}
-    for k in range(blocks):
-        nodes.append(Node(nodes[-1], module, options, conditions=condition))
-        nodes.append(Node(nodes[-1], PermuteRandom, {"seed": seed + k}))
-    with _numpy_state_kept():
+    with _random_state_kept():  # a node builds its module at once
+        for k in range(blocks):
+            nodes.append(Node(nodes[-1], module, options, conditions=condition))
+            nodes.append(Node(nodes[-1], PermuteRandom, {"seed": (seed + k) % 2**32}))
         return GraphINN([*nodes, OutputNode(nodes[-1]), condition])
 
 # %% ../nbs/04_flows.ipynb #d60be9a5
@@ -87,14 +88,23 @@ def _check_vectors(values: Tensor, width: int, name: str, ndim: int = 2) -> None
     if values.ndim != ndim or values.shape[-1] != width:
         raise ShapeError(f"{name}: expected {wanted}, got {tuple(values.shape)}; flatten each pose to one vector and put the batch before it")
 
-def _check_pair(values: Tensor, width: int, name: str, condition: Tensor, condition_width: int, ndim: int = 2) -> None:
-    "Check `values` and `condition`, and that both speak of the same images; raises `ShapeError`."
+def _check_pair(
+    values: Tensor,  # (N, width), or (M, B, width) with ndim=3
+    width: int,
+    name: str,
+    condition: Tensor,  # (N, C)
+    weight: Tensor,  # any weight of the flow, for type and device
+    condition_width: int,  # C
+    ndim: int = 2,
+) -> None:
+    "Check `values` and `condition`, that both speak of the same images, and that the flow can take them; raises `ShapeError`."
     _check_vectors(values, width, name, ndim)
     _check_vectors(condition, condition_width, "condition")
     if values.shape[-2] != condition.shape[0]:
-        raise ShapeError(f"{name} has {values.shape[-2]} images and condition {condition.shape[0]}: expected the same number; give one condition per image, never one per hypothesis")
-    if values.dtype != condition.dtype or values.device != condition.device:
-        raise ShapeError(f"{name} is {values.dtype} on {values.device} and condition {condition.dtype} on {condition.device}: expected the same; use .to(condition)")
+        raise ShapeError(f"{name} has {values.shape[-2]} images and condition {condition.shape[0]}: expected the same number; sample_inverse takes one condition per image, forward and inverse one per row")
+    for tensor, what in ((values, name), (condition, "condition")):
+        if tensor.dtype != weight.dtype or tensor.device != weight.device:
+            raise ShapeError(f"{what}: expected {weight.dtype} on {weight.device} like the flow's weights, got {tensor.dtype} on {tensor.device}; use .to(...) on it or on the flow")
 
 # %% ../nbs/04_flows.ipynb #17310f81
 class _Coupling(NamedTuple):
@@ -258,9 +268,15 @@ class _FreiaFlow(nn.Module):
         for shuffle in self.graph.module_list[1::2]:
             _permutation_buffers(shuffle)
 
+    def check(self, values: Tensor, condition: Tensor, name: str = "x", ndim: int = 2, width: int | None = None) -> None:
+        "Refuse `values (N, width)` (`(M, B, width)` with `ndim=3`) and `condition (N, C)` that this flow cannot take; raises `ShapeError`."
+        _check_pair(values, self.dim if width is None else width, name, condition, next(self.parameters()), self.condition_dim, ndim)
+
     @torch.no_grad()
     def reset_parameters(self, scale: float, generator: torch.Generator) -> None:
-        "Draw every parameter from `scale`·N(0, 1); with 0 the flow is a permutation."
+        "Draw every parameter from `scale`·N(0, 1); with 0 the flow is a permutation. Raises `ConfigError`."
+        if not 0 <= scale < math.inf:
+            raise ConfigError(f"init_scale: expected a finite number of at least 0, got {scale!r}; the paper's code uses 0.05")
         for parameter in self.parameters():
             parameter.copy_(scale * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype, device=generator.device))
 
@@ -283,7 +299,31 @@ def check_flow_output(
     return values
 
 # %% ../nbs/04_flows.ipynb #925478f0
-class CouplingFlow(_FreiaFlow):
+class _Directions(_FreiaFlow):
+    "Both directions of the flow, by FrEIA and unrolled."
+
+    def forward(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        "Data `(N, D)` to latent `(N, D)` and `log|det ∂z/∂x|` `(N,)` in nats, by FrEIA."
+        self.check(x, condition, "x")
+        return self.graph(x, c=[condition])
+
+    def inverse(self, z: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        "Latent `(N, D)` to data `(N, D)` and `log|det ∂x/∂z|` `(N,)` in nats, by FrEIA."
+        self.check(z, condition, "z")
+        return self.graph(z, c=[condition], rev=True)
+
+    def forward_fast(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        "The same numbers as `forward` with less overhead; differentiable."
+        self.check(x, condition, "x")
+        return _run_forward(_blocks(self.graph, condition, self.clamp), x)
+
+    def sample_inverse(self, z: Tensor, condition: Tensor, tile_rows: int | None = None) -> Tensor:
+        "Latents `(M, B, D)` under conditions `(B, C)` to data `(M, B, D)`; differentiable where gradients are enabled."
+        self.check(z, condition, "z", ndim=3)
+        return _invert_tiled(_blocks(self.graph, condition, self.clamp), z, _tile_rows(z.device, tile_rows))
+
+# %% ../nbs/04_flows.ipynb #68ea6aa6
+class CouplingFlow(_Directions):
     """A conditional flow of `blocks` coupling blocks, each followed by a fixed random permutation (PoseFlow, section 3.1).
 
     It takes data `x (N, D)` to latent `z (N, D)` and back, given one condition `(N, C)` for each. All parameters start at `init_scale`·N(0, 1).
@@ -305,26 +345,6 @@ class CouplingFlow(_FreiaFlow):
     ):
         super().__init__(dim, condition_dim, blocks, hidden, hidden_layers, clamp, kind, permutation_seed)
         self.reset_parameters(init_scale, seeded(permutation_seed) if generator is None else generator)
-
-    def forward(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        "Data `(N, D)` to latent `(N, D)` and `log|det ∂z/∂x|` `(N,)` in nats, by FrEIA."
-        _check_pair(x, self.dim, "x", condition, self.condition_dim)
-        return self.graph(x, c=[condition])
-
-    def inverse(self, z: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        "Latent `(N, D)` to data `(N, D)` and `log|det ∂x/∂z|` `(N,)` in nats, by FrEIA."
-        _check_pair(z, self.dim, "z", condition, self.condition_dim)
-        return self.graph(z, c=[condition], rev=True)
-
-    def forward_fast(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        "The same numbers as `forward` with less overhead; differentiable."
-        _check_pair(x, self.dim, "x", condition, self.condition_dim)
-        return _run_forward(_blocks(self.graph, condition, self.clamp), x)
-
-    def sample_inverse(self, z: Tensor, condition: Tensor, tile_rows: int | None = None) -> Tensor:
-        "Latents `(M, B, D)` under conditions `(B, C)` to data `(M, B, D)`; differentiable where gradients are enabled."
-        _check_pair(z, self.dim, "z", condition, self.condition_dim, ndim=3)
-        return _invert_tiled(_blocks(self.graph, condition, self.clamp), z, _tile_rows(z.device, tile_rows))
 
     def log_prob(self, x: Tensor, condition: Tensor) -> Tensor:
         "Log-density `(N,)` of `x (N, D)` in nats per (unit of x)^D, when all D latent coordinates are N(0, 1)."
@@ -418,8 +438,8 @@ def fibre_log_density(
     Raises `ShapeError` and `ConfigError`.
     """
     observed = _split_dims(flow, latent_dims)
-    _check_pair(z, latent_dims, "z", condition, flow.condition_dim, ndim=3)
-    _check_pair(y, observed, "y", condition, flow.condition_dim)
+    flow.check(z, condition, "z", ndim=3, width=latent_dims)
+    flow.check(y, condition, "y", width=observed)
     state = torch.cat((z, y.expand(z.shape[0], -1, -1)), dim=2)
     return standard_normal_log_prob(z) - _log_areas(flow, state, condition, latent_dims)
 
@@ -467,7 +487,7 @@ def split_forward(
 ) -> tuple[Tensor, Tensor, Tensor]:  # z (M, B, L), y (M, B, D - L), log|det| (M, B) in nats
     "The way forward for many x per image, cut into latent and observed part; the condition's work is done once per image."
     observed = _split_dims(flow, latent_dims)
-    _check_pair(x, flow.dim, "x", condition, flow.condition_dim, ndim=3)
+    flow.check(x, condition, "x", ndim=3)
     state, log_det = _run_forward(_blocks(flow.graph, condition, flow.clamp), x.transpose(0, 1).reshape(-1, flow.dim))
     state = state.view(x.shape[1], x.shape[0], flow.dim).transpose(0, 1)
     z, y = state.split((latent_dims, observed), dim=2)

@@ -321,7 +321,7 @@ def _cofactors(b: Tensor) -> Tensor:
         return torch.stack((u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]))
     return torch.stack((cross(b[1], b[2]), cross(b[2], b[0]), cross(b[0], b[1])))
 
-def _largest_root(determinant: Tensor, cofactor_square: Tensor, steps: int = 10) -> tuple[Tensor, Tensor]:
+def _largest_root(determinant: Tensor, cofactor_square: Tensor, steps: int = 7) -> tuple[Tensor, Tensor]:
     "The largest root of (λ² − 1)² − 8 λ det − 4 ‖cof‖² = 0 by Newton's method from above, and the size of the last step."
     root = (1 + 2 * 3**0.5 * cofactor_square.clamp(min=0).sqrt()).sqrt()
     for _ in range(steps):
@@ -379,7 +379,7 @@ def _fit(source: Tensor, target: Tensor, scale: bool):
     (x, x_mean, x_square), (y, y_mean, y_square) = _centred(_planar(source, ndim)), _centred(_planar(target, ndim))
     if not bool((torch.isfinite(x_square).all() & torch.isfinite(y_square).all()).item()):
         check_finite(source, "source"), check_finite(target, "target")
-    b = torch.stack([(y[i] * x).sum(1) for i in range(3)]) * ((x_square > 0) & (y_square > 0))
+    b = torch.stack([torch.stack([(y[i] * x[j]).sum(0) for j in range(3)]) for i in range(3)]) * ((x_square > 0) & (y_square > 0))
     rotation = _best_rotation(b)
     size = (rotation * b).sum((0, 1)) / torch.where(x_square > 0, x_square, 1) if scale else torch.ones_like(b[0, 0])
     return size, rotation, x, x_mean, y_mean
@@ -410,5 +410,7 @@ def align(
     _check_pair(source, target)
     size, rotation, x, _, y_mean = _fit(source, target, scale)
     turn = size * rotation
-    aligned = torch.stack([turn[i, 0] * x[0] + turn[i, 1] * x[1] + turn[i, 2] * x[2] + y_mean[i] for i in range(3)])
+    aligned = torch.addcmul(y_mean[:, None], turn[:, 0, None], x[0])
+    for j in (1, 2):
+        aligned = torch.addcmul(aligned, turn[:, j, None], x[j])
     return aligned.movedim((0, 1), (-1, -2)).contiguous()

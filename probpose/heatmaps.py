@@ -291,7 +291,7 @@ class _Search:
         self._damp(index, better)
         promised = (step * here.gradient).sum(-1)  # twice the predicted fall of the cost
         exhausted = (promised < 10 * self.tolerance**2 * here.cost + self.least[index]) & (self.damping[index] < 1e-3)
-        self._retire(index, (_relative_size(step, self.params[index]) < self.tolerance) | exhausted, promised < 1e-4 * here.cost)
+        self._retire(index, (_relative_size(step, self.params[index]) < self.tolerance) | exhausted, promised < 1e-6 * here.cost)
         return True
 
     def _accept(self, index: Tensor, params: Tensor, normal: _Normal) -> None:
@@ -305,7 +305,7 @@ class _Search:
         self.damping[index] = torch.where(better, eased, damping.clamp(min=1e-2) * 6)
 
     def _retire(self, index: Tensor, finished: Tensor, gains_little: Tensor) -> None:
-        lost = gains_little & (self.params[index, 3:].abs().amax(-1) > self.farthest / 4)
+        lost = (gains_little | finished) & (self.params[index, 3:].abs().amax(-1) > self.farthest / 4)
         self.converged[index] = finished & ~lost
         self.searching[index] = ~finished & ~lost
 

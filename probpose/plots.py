@@ -6,7 +6,7 @@
 __all__ = ['GREY', 'GRID', 'TRUTH_COLOUR', 'MODE_COLOUR', 'COLOURWAY', 'FIGURE_TEMPLATE', 'VIEWS', 'FLOOR_SQUARE', 'HEAT_SCALE',
            'upright', 'pose_figure', 'two_views', 'pose_panels', 'skeleton_figure', 'ellipse_points', 'heatmap_overlay',
            'joint_heatmaps', 'over_seeds', 'error_curve', 'bar_comparison', 'box_comparison', 'calibration_figure',
-           'spread_figure', 'trend_figure']
+           'spread_figure', 'trend_figure', 'block_diagram']
 
 # %% ../nbs/33_plots.ipynb #ad161783
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ import torch
 from plotly.subplots import make_subplots
 from torch import Tensor
 
-from .checks import ConfigError, ShapeError, UnknownNameError, check_count, check_finite
+from .checks import ConfigError, ShapeError, UnknownNameError, check_count, check_finite, choose
 from .skeletons import SIDE_COLOURS, Skeleton, rest_pose, skeleton
 
 # %% ../nbs/33_plots.ipynb #f019e5bb
@@ -560,3 +560,38 @@ def trend_figure(
                     error_y=dict(type="data", symmetric=False, array=high - median, arrayminus=median - low, color=COLOURWAY[1], thickness=1.5, width=3))
     fig.update_xaxes(title_text=x_title, type="log" if log else None)
     return fig.update_yaxes(title_text=y_title, type="log" if log else None)
+
+# %% ../nbs/33_plots.ipynb #b52efa91
+_BOX = (1.0, 0.42)  # width and height of a box, in the units of its position
+
+def _border(start: tuple[float, float], end: tuple[float, float], gap: float = 0.03) -> tuple[float, float]:
+    "Where the line from one box's centre to another's leaves the box that it ends in."
+    dx, dy = start[0] - end[0], start[1] - end[1]
+    reach = min(((_BOX[0] / 2 + gap) / abs(dx)) if dx else np.inf, ((_BOX[1] / 2 + gap) / abs(dy)) if dy else np.inf)
+    return end[0] + dx * reach, end[1] + dy * reach
+
+def _arrow(fig: go.Figure, start: tuple[float, float], end: tuple[float, float], label: str, shift: float) -> None:
+    start, end = (start[0], start[1] + shift), (end[0], end[1] + shift)
+    (x0, y0), (x1, y1) = _border(end, start), _border(start, end)
+    fig.add_annotation(x=x1, y=y1, ax=x0, ay=y0, xref="x", yref="y", axref="x", ayref="y", showarrow=True, arrowhead=2, arrowwidth=2, arrowcolor=GREY, text="")
+    if label:
+        fig.add_annotation(x=(x0 + x1) / 2, y=(y0 + y1) / 2, text=label, showarrow=False, yshift=11 if abs(x1 - x0) > abs(y1 - y0) else 0, xshift=4, xanchor="center" if abs(x1 - x0) > abs(y1 - y0) else "left", font=dict(size=12, color=GREY))
+
+def block_diagram(
+    boxes: Mapping[str, tuple[float, float, str]],  # name → x, y of the centre, and the text in the box
+    arrows: Sequence[tuple[str, str, str]],  # from, to, label; a pair of opposite arrows is drawn side by side
+    height: int = 380,  # pixels
+) -> go.Figure:
+    "Boxes and arrows; raises `UnknownNameError` for an arrow to a box that is not there."
+    fig, pairs = _figure(height, margin=dict(l=5, r=5, t=5, b=5), showlegend=False), {(a, b) for a, b, _ in arrows}
+    for i, (x, y, text) in enumerate(boxes.values()):
+        colour = COLOURWAY[i % len(COLOURWAY)]
+        fig.add_shape(type="rect", x0=x - _BOX[0] / 2, x1=x + _BOX[0] / 2, y0=y - _BOX[1] / 2, y1=y + _BOX[1] / 2, line=dict(color=colour, width=2), fillcolor=_fade(colour, 0.12))
+        fig.add_annotation(x=x, y=y, text=text, showarrow=False, font=dict(size=12, color=GREY))
+    for start, end, label in arrows:
+        a, b = (boxes[choose(name, boxes, "box")][:2] for name in (start, end))
+        _arrow(fig, a, b, label, 0.0 if (end, start) not in pairs else 0.09 if start < end else -0.09)
+    places = np.array([box[:2] for box in boxes.values()])
+    low, high = places.min(0) - np.array(_BOX) * 0.6, places.max(0) + np.array(_BOX) * 0.6
+    fig.update_xaxes(visible=False, range=[low[0], high[0]], fixedrange=True)
+    return fig.update_yaxes(visible=False, range=[low[1], high[1]], fixedrange=True)

@@ -5,6 +5,8 @@ import json
 import math
 import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -333,6 +335,16 @@ def test_one_row_for_each_data_set_and_smoke_never_a_verdict(results):
     assert set(artifacts.verdicts(results[results["tier"] == "smoke"])["verdict"]) <= {"no verdict: smoke", "planned", "no data"}
 
 
+def test_the_page_of_claims_shows_statements_verdicts_and_intervals(results):
+    shown = artifacts.claims_table(results, "poseflow")
+    page = shown._repr_html_()
+    for entry in artifacts.claims():
+        assert (entry["statement"].replace("'", "&#x27;") in page) == (entry["paper"] == "poseflow"), entry["id"]
+    assert "gain +15.0 mm" in page and "cmu (laptop)" in page and "synthetic" not in page and "<strong>planned</strong>" in page
+    assert "no verdict: smoke" in artifacts.claims_table(results[results["tier"] == "smoke"], "poseflow")._repr_html_()
+    assert artifacts.claims_table(results).frame.loc["PoseFlow"].astype(int).sum() == sum(entry["paper"] == "poseflow" for entry in artifacts.claims())
+
+
 def test_one_seed_rests_on_its_frames_and_the_other_sides_seeds(results):
     cmu = results[(results["dataset"] == "cmu") & (results["tier"] == "laptop")]
     single = pd.concat([cmu[cmu["variant"] == "full"], cmu[(cmu["variant"] == "martinez") & (cmu["seed"] == 0)]])
@@ -477,3 +489,30 @@ def test_glue_roles_need_a_format(tmp_path):
     (tmp_path / "a.md").write_text("{glue:text}`a.ipynb::good:.1f` {glue:text}`a.ipynb::bad` and 4.5 mm")
     problems = artifacts.prose_problems(tmp_path)
     assert len(problems) == 2 and problems[0].startswith("a.md:1: 4.5 mm") and "a.ipynb::bad" in problems[1]
+
+
+# ---------------------------------------------------------------- which code
+
+
+def _git(folder, *words):
+    subprocess.run(["git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@example.org", *words], check=True, capture_output=True)
+
+
+def test_the_commit_and_whether_the_code_differs_from_it(tmp_path):
+    (tmp_path / "probpose").mkdir()
+    (tmp_path / "book" / "results").mkdir(parents=True)
+    for name in ("probpose/a.py", "book/results/r.json"):
+        (tmp_path / name).write_text("1")
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    _git(tmp_path, "init", "-q")
+    _git(tmp_path, "add", ".")
+    _git(tmp_path, "commit", "-q", "-m", "first")
+    commit, dirty = artifacts.code_version(tmp_path / "probpose")
+    assert re.fullmatch(r"[0-9a-f]{10}", commit) and not dirty
+    (tmp_path / "book" / "results" / "r.json").write_text("2")
+    assert not artifacts.code_version(tmp_path / "probpose")[1], "a result being written is no change of the code"
+    (tmp_path / "probpose" / "a.py").write_text("2")
+    assert artifacts.code_version(tmp_path / "probpose")[1]
+    (tmp_path / "elsewhere").mkdir()
+    assert artifacts.code_version(tmp_path / "elsewhere") == ("unknown", False)

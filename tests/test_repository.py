@@ -207,27 +207,74 @@ def test_dry_run_on_a_cluster():
     assert "gpu=1" in output and "runtime=" in output
 
 
+HEADER = """---
+jupytext: {text_representation: {extension: .md, format_name: myst}}
+kernelspec: {display_name: Python 3, language: python, name: python3}
+---
+
+# A chapter
+
+```{code-cell}
+:tags: [parameters]
+tier = ""
+dataset = ""
+seed = 7
+```
+
+"""
+GOOD = """```{code-cell}
+import plotly.graph_objects as go
+from probpose.book import glue
+
+glue("half", seed + 0.5)
+go.Figure(go.Scatter3d(x=[0, 1], y=[0, 1], z=[0, 1], name="</script>"))
+```
+
+An equation, $x^2$, and a number, {glue:text}`chapter.ipynb::half:.2f`.
+"""
+BAD = """```{code-cell}
+raise OSError(f"tier {tier} broke")
+```
+"""
+
+
 @pytest.fixture
 def small_book(tmp_path) -> Path:
-    "A repository with one prose page and one chapter, which fails."
+    "A repository with one page of words; its chapter is up to the test."
     for name in ("Snakefile", "_config.yml"):
         shutil.copy(ROOT / name, tmp_path)
     for name in ("profiles", "_static"):
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "book").mkdir()
-    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters:\n- file: book/broken\n")
-    (tmp_path / "book/index.md").write_text("# Words\n")
-    header = "---\njupytext: {text_representation: {extension: .md, format_name: myst}}\nkernelspec: {display_name: Python 3, language: python, name: python3}\n---\n"
-    parameters = '```{code-cell}\n:tags: [parameters]\ntier = ""\ndataset = ""\nseed = 0\n```\n'
-    (tmp_path / "book/broken.md").write_text(f"{header}# Broken\n{parameters}```{{code-cell}}\nraise OSError(f'tier {{tier}} broke')\n```\n")
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters:\n- file: book/chapter\n")
+    (tmp_path / "book/index.md").write_text("# Words\n\n[onwards](chapter.md)\n")
     return tmp_path
 
 
 def test_a_failing_chapter_fails_the_build_and_shows_its_error(small_book):
+    (small_book / "book/chapter.md").write_text(HEADER + BAD)
     done = run("snakemake", "--cores", "1", cwd=small_book)
     assert done.returncode != 0
     assert "tier smoke broke" in done.stdout + done.stderr
     assert not (small_book / "_build/html/index.html").exists()
+
+
+def test_a_small_book_is_built_and_needs_no_network(small_book):
+    (small_book / "book/chapter.md").write_text(HEADER + GOOD)
+    succeed("snakemake", "--cores", "1", cwd=small_book)
+    html = small_book / "_build/html"
+    words, chapter = ((html / f"book/{name}.html").read_text() for name in ("index", "chapter"))
+    assert "0.50" in chapter and "Tier <strong>smoke</strong>" in chapter
+    assert 'class="probpose-figure"' in chapter and "<\\/script>" in chapter
+    assert "mathjax.js" in chapter
+    assert {"plotly.min.js", "mathjax.js", "probpose.js", "probpose.css"} <= {p.name for p in (html / "_static").iterdir()}
+    assert not re.search(r"<(script|link|img)[^>]+(src|href)=\"(https?:)?//", words + chapter)
+
+
+def test_a_warning_fails_the_build(small_book):
+    (small_book / "book/chapter.md").write_text(HEADER + "A number that nobody has: {glue:text}`chapter.ipynb::missing:.1f`.\n")
+    done = run("snakemake", "--cores", "1", cwd=small_book)
+    assert done.returncode != 0 and "missing" in done.stdout + done.stderr
 
 
 # ---- the package by itself

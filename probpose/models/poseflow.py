@@ -107,10 +107,12 @@ class _PoseFlowNetworks(PosePosterior):
             48, config.condition_features, blocks=config.blocks, hidden=config.hidden, clamp=config.clamp,
             permutation_seed=config.seed, init_scale=config.init_scale,
         )
-        self.encoder = nn.Sequential(
-            nn.Linear(6 * len(CONDITION_JOINTS), config.condition_hidden), nn.ReLU(), nn.Linear(config.condition_hidden, config.condition_features)
-        )
-        self.critic = Critic(pose_width=config.critic_pose_width, chain_width=config.critic_chain_width)
+        with torch.random.fork_rng(devices=[]):  # the seed decides every initial weight, and nothing outside is reseeded
+            torch.manual_seed(config.seed)
+            self.encoder = nn.Sequential(
+                nn.Linear(6 * len(CONDITION_JOINTS), config.condition_hidden), nn.ReLU(), nn.Linear(config.condition_hidden, config.condition_features)
+            )
+            self.critic = Critic(pose_width=config.critic_pose_width, chain_width=config.critic_chain_width)
 
     def encode(self, condition: Tensor) -> Tensor:
         "The encoded condition c = h(ĉ); without the condition every image gets the same learned vector."

@@ -9,7 +9,6 @@ __all__ = ['app', 'Device', 'Seed', 'Data', 'DataPath', 'Tier', 'read_keypoints'
 import csv
 import functools
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -166,18 +165,12 @@ def evaluate(
 def data(
     name: Annotated[str, typer.Argument(help="synthetic or cmu")],
     path: DataPath = None,
-    raw: Annotated[Path | None, typer.Option(help="cmu only: a folder of ASF/AMC or BVH files to make the data set from")] = None,
-    out: Annotated[Path, typer.Option(help="cmu only: the .npz to write from --raw")] = Path("cmu.npz"),
+    size: Annotated[int | None, typer.Option(help="evenly spread frames of each split; all by default")] = None,
 ):
-    "Describe a data set, or make CMU's file from raw motion capture."
+    "Prepare a data set and describe its splits: frames, share of hard ones, action families, fingerprint."
     from probpose.data import load
-    from probpose.data.cmu import convert_raw
 
-    if raw is not None:
-        choose(name, ("cmu",), "data set with raw files")
-        typer.echo(f"{out}: {convert_raw(raw, out)} frames")
-        return
-    for split in ("train", "test", "hard"):
-        dataset = load(name, split=split, path=path)
+    for split in ("train", "test"):
+        dataset = load(name, split=split, size=size, path=path)
         actions = ", ".join(sorted({str(action) for action in dataset.action}))
-        typer.echo(f"{name} {split}: {len(dataset)} frames, {float(dataset.hard.float().mean()):.1%} hard; {actions}; {dataset.fingerprint[:16]}")
+        typer.echo(f"{name} {split}: {len(dataset)} frames, {float(dataset.hard.float().mean()):.1%} hard; {actions}; fingerprint {dataset.fingerprint[:16]}")

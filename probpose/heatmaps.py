@@ -326,6 +326,20 @@ def _fit_chunk(maps: Tensor, mean: Tensor | None, sigma_gt: float, max_iteration
     return search.params, search.converged, search.normal.cost
 
 # %% ../nbs/03_heatmaps.ipynb #4ba81b5a
+def _check_start(init_mean: Tensor, shape: torch.Size) -> Tensor:
+    "Starting points `(N, 2)` for maps with leading dimensions `shape`."
+    try:
+        return check_finite(init_mean, "init_mean").expand(*shape, 2).reshape(-1, 2)
+    except RuntimeError:
+        raise ShapeError(f"init_mean: expected {(*shape, 2)}, one position per map, got {tuple(init_mean.shape)}") from None
+
+def _as_gaussians(params: Tensor, converged: Tensor, cost: Tensor, shape: torch.Size, like: Tensor) -> Gaussians:
+    "Parameters `(N, 6)` as bells with leading dimensions `shape` in the number format of `like`."
+    covariance = _shape_of(params)[1]
+    values = (params[:, 0].to(like.dtype), params[:, 1:3].to(like.dtype), covariance.to(like.dtype), converged, cost.to(like.dtype))
+    return Gaussians(*(value.reshape((*shape, *value.shape[1:])) for value in values))
+
+# %% ../nbs/03_heatmaps.ipynb #142ebec8
 def fit_gaussians(
     heatmaps: Tensor,  # (..., H, W), clamped to [0, 1] as the authors do
     init_mean: Tensor | None = None,  # (..., 2) where to start, pixels; None starts at the largest pixel
@@ -336,16 +350,14 @@ def fit_gaussians(
 ) -> Gaussians:  # leading dimensions (...), in the maps' number format
     "Least-squares fit of one rotated bell to each map, all maps at once; never raises for what a map shows (see `.converged`)."
     maps = _check_heatmaps(heatmaps)
-    shape, flat = maps.shape[:-2], maps.reshape(-1, *maps.shape[-2:])
-    if init_mean is not None:
-        init_mean = check_finite(init_mean, "init_mean").expand(*shape, 2).reshape(-1, 2)
+    shape, flat = maps.shape[:-2], maps.reshape(math.prod(maps.shape[:-2]), *maps.shape[-2:])
     if not (math.isfinite(sigma_gt) and sigma_gt > 0):
         raise ConfigError(f"sigma_gt: expected a positive number of pixels, got {sigma_gt}")
-    chunk = chunk or (4096 if maps.device.type == "cpu" else 1 << 16)
-    parts = [_fit_chunk(flat[i : i + chunk], None if init_mean is None else init_mean[i : i + chunk], sigma_gt, check_count(max_iterations, "max_iterations"), tolerance) for i in range(0, len(flat), chunk)]
-    params, converged, cost = (torch.cat(part) for part in zip(*parts)) if parts else (flat.new_zeros(0, 6), flat.new_zeros(0, dtype=torch.bool), flat.new_zeros(0))
-    covariance = _shape_of(params)[1]
-    return Gaussians(*(part.view(*shape, *part.shape[1:]) for part in (params[:, 0].to(maps), params[:, 1:3].to(maps), covariance.to(maps), converged, cost.to(maps))))
+    max_iterations = check_count(max_iterations, "max_iterations")
+    chunk = (4096 if maps.device.type == "cpu" else 1 << 16) if chunk is None else check_count(chunk, "chunk")
+    start = None if init_mean is None else _check_start(init_mean, shape)
+    parts = [_fit_chunk(flat[i : i + chunk], None if start is None else start[i : i + chunk], sigma_gt, max_iterations, tolerance) for i in range(0, max(len(flat), 1), chunk)]
+    return _as_gaussians(*(torch.cat(part) for part in zip(*parts)), shape, maps)
 
 # %% ../nbs/03_heatmaps.ipynb #1a7b0120
 def random_gaussians(
@@ -364,6 +376,13 @@ def random_gaussians(
 SIGMA_GT = 2.0  # px, width of the bells that the detector was trained with
 HARD_SIGMA = 5.0  # px, a frame with a wider bell belongs to the hard subset (H36MA in the paper)
 CONDITION_JOINTS = (0, 1, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15)  # of MPII-16, without hips and pelvis
+
+def _conditioned(tensor: Tensor) -> Tensor:
+    "The joints of `CONDITION_JOINTS` from `(B, 16, ...)`; slices, because an index list would have to travel to the device."
+    return torch.cat([tensor[:, 0:2], tensor[:, 4:6], tensor[:, 7:16]], 1)
+
+def _flip_y(xy: Tensor) -> Tensor:
+    return torch.stack([xy[..., 0], -xy[..., 1]], -1)
 
 def _joint_count(skeleton: str) -> int:
     from probpose.skeletons import skeleton as find
@@ -505,7 +524,7 @@ def normalise_pose2d(
 ) -> tuple[Tensor, Tensor, Tensor]:  # normalised (..., J, 2) with y up; centre (..., 2); scale (...)
     "Centre each axis on its mean, flip y, divide by the standard deviation of all 2J numbers; raises `DegeneratePoseError`."
     centre = keypoints.mean(-2)
-    centred = (keypoints - centre.unsqueeze(-2)) * keypoints.new_tensor([1.0, -1.0])
+    centred = _flip_y(keypoints - centre.unsqueeze(-2))
     scale = centred.square().mean((-1, -2)).sqrt()
     if check and not (scale > 1e-6).all():
         frame = (~(scale > 1e-6)).nonzero()[:1].tolist()
@@ -532,12 +551,12 @@ def condition_vector(
         raise ShapeError(f"detections: expected the joint set mpii_16, got {detections.skeleton}; make them with Detections.from_keypoints(..., skeleton=...)")
     detections = detections.with_gaussians(sigma_gt)
     _, centre, scale = normalise_pose2d(detections.keypoints, check)
-    bells = detections.gaussians[:, list(CONDITION_JOINTS)]
+    bells = detections.gaussians._mapped(_conditioned)
     amplitude, mean = (bells.amplitude.clamp(0, 1.2), bells.mean.clamp(0, detections.map_size - 1)) if clip else (bells.amplitude, bells.mean)
-    mean = (mean - centre.unsqueeze(1)) / scale.clamp(min=1e-6)[:, None, None] * mean.new_tensor([1.0, -1.0])
+    mean = _flip_y(mean - centre.unsqueeze(1)) / scale.clamp(min=1e-6)[:, None, None]
     axes, angle = _treated_axes(bells, sigma_gt, clip, doubled)
-    covariance = from_axes(axes / (10 * sigma_gt), angle).flatten(-2)[..., [0, 1, 3]]
-    return torch.cat([amplitude.unsqueeze(-1), mean, covariance], -1).flatten(1)
+    covariance = from_axes(axes / (10 * sigma_gt), angle)
+    return torch.cat([amplitude.unsqueeze(-1), mean, covariance[..., 0, :], covariance[..., 1, 1:]], -1).flatten(1)
 
 # %% ../nbs/03_heatmaps.ipynb #155f1efc
 def uncertain(
@@ -545,7 +564,7 @@ def uncertain(
     sigma_gt: float = SIGMA_GT,  # the detector's bell, pixels
 ) -> Tensor:  # (B, 13) bool, in the order of CONDITION_JOINTS
     "Joints whose bell is wider than 1.05 σ_gt along x or y: the mask of L_HM (Wehrbein et al. 2021, Eq. 4)."
-    return (detections.with_gaussians(sigma_gt).gaussians.sigma[:, list(CONDITION_JOINTS)] > 1.05 * sigma_gt).any(-1)
+    return (_conditioned(detections.with_gaussians(sigma_gt).gaussians.sigma) > 1.05 * sigma_gt).any(-1)
 
 def target_covariance(
     detections: Detections,  # B frames of MPII-16
@@ -555,7 +574,7 @@ def target_covariance(
     clip: bool = True,  # clip widths to [σ_gt/10, 5σ_gt]
 ) -> Tensor:  # (B, 13, 2, 2), metres squared, axes x right and y down
     "Covariances that hypotheses should show in the image plane, for L_HM (Wehrbein et al. 2021, Eq. 3)."
-    axes, angle = _treated_axes(detections.with_gaussians(sigma_gt).gaussians[:, list(CONDITION_JOINTS)], sigma_gt, clip, doubled)
+    axes, angle = _treated_axes(detections.with_gaussians(sigma_gt).gaussians._mapped(_conditioned), sigma_gt, clip, doubled)
     return from_axes(axes * metres_per_pixel, angle)
 
 # %% ../nbs/03_heatmaps.ipynb #e2f431b6

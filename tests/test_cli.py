@@ -1,0 +1,70 @@
+"""The command line: what it writes, and that a mistake ends with one sentence and status 2."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from probpose.checks import DataFileError
+from probpose.cli import app, read_keypoints
+from probpose.models import build
+
+
+def run(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def keypoints(tmp_path):
+    xy = np.random.default_rng(0).uniform(100, 300, (2, 17, 2))
+    (tmp_path / "people.json").write_text(json.dumps({"keypoints": xy.tolist(), "scores": np.ones((2, 17)).tolist()}))
+    return tmp_path / "people.json"
+
+
+@pytest.fixture
+def weights(tmp_path):
+    return build("poseflow", "smoke").save_pretrained(tmp_path / "weights")
+
+
+def test_lift_writes_poses_mode_and_density(keypoints, weights, tmp_path):
+    done = run("lift", keypoints, "--model", weights, "--skeleton", "coco_17", "--n", 4, "--out", tmp_path / "deep" / "poses.npz")
+    assert done.exit_code == 0, done.output
+    with np.load(tmp_path / "deep" / "poses.npz") as file:
+        assert file["poses"].shape == (4, 2, 17, 3) and file["mode"].shape == (2, 17, 3) and file["log_prob"].shape == (4, 2)
+
+
+def test_lift_is_deterministic_given_the_seed(keypoints, weights, tmp_path):
+    files = [tmp_path / f"{i}.npz" for i in range(3)]
+    for file, seed in zip(files, (1, 1, 2)):
+        run("lift", keypoints, "--model", weights, "--skeleton", "coco_17", "--n", 2, "--seed", seed, "--out", file)
+    first, second, third = (np.load(file)["poses"] for file in files)
+    assert (first == second).all() and not (first == third).all()
+
+
+@pytest.mark.parametrize("content", ["[1, 2", '{"points": []}', '{"keypoints": [1, 2]}', '{"keypoints": [[["a", "b"]]]}'])
+def test_damaged_keypoints_are_refused(content, tmp_path):
+    (tmp_path / "bad.json").write_text(content)
+    with pytest.raises(DataFileError, match="keypoints"):
+        read_keypoints(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize("words", [
+    ("lift", "missing.json"), ("lift", "people.txt"), ("evaluate", "no-such-weights"), ("data", "h36m"), ("data", "nothing"),
+    ("train", "posflow", "--out", "x", "--tier", "smoke"), ("train", "martinez", "--out", "x", "--tier", "huge"),
+])
+def test_a_mistake_is_one_sentence_and_status_2(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run(*words)
+    assert done.exit_code == 2 and "Traceback" not in done.output and "Error" in done.output
+
+
+def test_wrong_joint_order_is_refused(keypoints, weights, tmp_path):
+    done = run("lift", keypoints, "--model", weights, "--out", tmp_path / "x.npz")  # 17 joints as MPII-16
+    assert done.exit_code == 2 and "16" in done.output and not (tmp_path / "x.npz").exists()
+
+
+def test_pickled_arrays_are_never_loaded(tmp_path, weights):
+    np.savez(tmp_path / "evil.npz", keypoints=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(DataFileError):
+        read_keypoints(tmp_path / "evil.npz")

@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
 SITE := _build/html/index.html
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 2
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --retries 2
 # Where torch comes from, when the default index is not the right one: make book TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 # One interpreter and one Jupyter configuration: what a user keeps in the home directory stays out of the build.

@@ -237,7 +237,7 @@ def _block_sums(maps: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _normal_equations(maps: Tensor, index: Tensor | None, params: Tensor, block: int) -> _Normal:
     "Evaluate the maps `index` (None: all) of `maps (N, H, W)` at parameters `(n, 6)`."
     some = lambda part: maps[part] if index is None else maps[index[part]]
-    sums = [_block_sums(some(slice(i, i + block)), params[i : i + block]) for i in range(0, len(params), block)]
+    sums = [_block_sums(some(slice(i, i + block)), params[i : i + block]) for i in range(0, max(len(params), 1), block)]
     cost, squares, towards = (torch.cat(part).to(params.dtype) for part in zip(*sums))
     tangent = _tangent(params)
     inner = squares[:, list(_PAIRS)].view(-1, 6, 6)

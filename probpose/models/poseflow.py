@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import ConfigError, choose
-from ..flows import CouplingFlow, fibre_log_density
+from ..flows import CouplingFlow, check_flow_output, fibre_log_density
 from ..geometry import mean_centre, root_centre
 from ..heatmaps import CONDITION_JOINTS, Detections, condition_vector, normalise_pose2d, target_covariance, uncertain
 from ..losses import Critic, best_of_m_loss, critic_loss, deterministic_loss, generator_loss, heatmap_loss, joint_mmd, l2d
@@ -142,7 +142,8 @@ class _PoseFlowSampler(_PoseFlowNetworks):
 
     def _sample(self, detections, n, generator):
         y, condition = self.evidence(detections)
-        return vector_to_pose(self.lift(self._latents(n, len(y), generator), y, condition))
+        vectors = self.lift(self._latents(n, len(y), generator), y, condition)
+        return vector_to_pose(check_flow_output(vectors, self.flow))
 
     def _mode(self, detections):
         y, condition = self.evidence(detections)

@@ -520,7 +520,7 @@ def speedups(
     return pd.DataFrame(rows)
 
 def _milliseconds(seconds: float) -> str:
-    return "–" if math.isnan(seconds) else f"{1000 * seconds:,.{2 if seconds < 0.01 else 1 if seconds < 0.1 else 0}f}"
+    return "–" if math.isnan(seconds) else f"{1000 * seconds:,.0f}" if seconds > 0.1 else f"{1000 * seconds:.3g}"
 
 def _times(ratio: float) -> str:
     return "–" if math.isnan(ratio) else f"{ratio:.{0 if ratio >= 20 else 1}f} ×"
@@ -581,7 +581,7 @@ def limits_table(
         rate = lambda work, seconds: f"{work / seconds:.0f} ({100 * work / seconds / peak:.0f} %)" if work > 1e-2 * peak * seconds else "–"
         rows.append({
             "task": TASKS[row.task][0], "plain / GFLOP": f"{row.plain_gflop:.3g}" if row.plain_gflop else "–", "fast / GFLOP": f"{row.fast_gflop:.3g}" if row.fast_gflop else "–", "plain / GFLOP/s": rate(row.plain_gflop, row.plain), "fast / GFLOP/s": rate(row.fast_gflop, row.fast),
-            "fast / ms": _milliseconds(row.fast), "limit / ms": _milliseconds(limit), "what the limit is": why, "fast needs": f"{row.fast / limit:.1f} × the limit", "speed-up at the limit": _times(row.plain / limit),
+            "fast / ms": _milliseconds(row.fast), "limit / ms": _milliseconds(limit), "what the limit is": why, "fast needs": f"{_times(row.fast / limit)} the limit", "speed-up at the limit": _times(row.plain / limit),
         })
     return ArtifactTable(pd.DataFrame(rows).set_index("task"), f"Matrix-multiply peak {peak:.0f} GFLOP/s, memory bandwidth {bandwidth:.1f} GB/s; in brackets the share of the peak.\n{caption}")
 

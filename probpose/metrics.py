@@ -20,7 +20,7 @@ from .geometry import align
 from .skeletons import SYMMETRIC_BONES
 
 # %% ../nbs/06_metrics.ipynb #2a28fbd4
-_PIECE = 1 << 20  # numbers of one piece
+_PIECE = 1 << 18  # numbers of one piece
 
 def _rows(values: Tensor, ndim: int, begin: int, end: int) -> Tensor:
     "Rows of the leading broadcast dimension; a tensor that does not have it, or has it once, serves all rows."

@@ -22,6 +22,7 @@ import torch
 from .artifacts import Result, best_tier, load_curves, load_results, provenance, record, recorded, records_from, results_folders, save_result
 from .checks import choose, generator, resolve_device
 from .data import load
+from .heatmaps import SIGMA_GT
 from .evaluation import calibration, evaluate, hypothesis_curve, noise_baseline, representatives
 from .metrics import axis_spread
 from .models import MeanPose, PosePosterior, as_released, build, load_pretrained, packaged, poseflow_config
@@ -329,11 +330,15 @@ class _PoseFlowCurves(_PoseFlowExtras):
         rows = [(joint, axis, float(spread[j, a])) for j, joint in enumerate(H36M_17.joints) for a, axis in enumerate("xyz")]
         return dict(zip(("joint", "axis", "spread"), map(list, zip(*rows))))
 
-    def _sigma_curve(self, bins: int = 24) -> dict[str, list]:
+    def _sigma_curve(self, bins: int = 16) -> dict[str, list]:
+        "One point for the joints that the detector is sure of (most of them), then equally filled bins of the others."
         sigma, error = self._sigma()
-        order = sigma.argsort()
-        parts = [(sigma[chunk].mean().item(), error[chunk].mean().item()) for chunk in order.tensor_split(min(bins, len(order)))]
-        return dict(zip(("sigma", "error"), map(list, zip(*parts))))
+        sure = sigma <= 1.05 * SIGMA_GT
+        others = torch.where(~sure)[0]
+        order = others[sigma[others].argsort()]
+        chunks = [sure.nonzero()[:, 0], *order.tensor_split(min(bins, max(1, len(order) // 8)))]
+        parts = [(sigma[chunk].mean().item(), error[chunk].mean().item(), len(chunk)) for chunk in chunks if len(chunk)]
+        return dict(zip(("sigma", "error", "count"), map(list, zip(*parts))))
 
 # %% ../nbs/35_studies.ipynb #bab7ee33
 class PoseFlowStudy(_PoseFlowCurves):

@@ -222,7 +222,7 @@ class _PoseFlowInverse(_PoseFlowObjective):
         draws = self._latents(1 + self.config.hypotheses, len(z_det), generator)
         singles = torch.stack([z_det, draws[0]])
         selected = self.config.gradient == "selected" or (self.config.gradient == "auto" and self.device.type == "cpu")
-        parts = self._selected_parts(f, singles, draws[1:], condition) if selected else [(slice(None), draws[1:])]
+        parts = self._selected_parts(f, draws[1:], condition) if selected else [(slice(None), draws[1:])]
         total = {"det": 0.0, "gen": 0.0, "mb": 0.0, "hm": 0.0}
         for rows, z in parts:
             part = {name: tensor[rows] for name, tensor in f.items()}
@@ -232,16 +232,16 @@ class _PoseFlowInverse(_PoseFlowObjective):
             total = {name: total[name] + share * mean for name, mean in zip(total, means)}
         return total
 
-    def _selected_parts(self, f, singles, draws, condition):
-        "Images without an uncertain joint keep their k best latents only; the others keep all."
-        with torch.no_grad():
-            poses = vector_to_pose(self.lift(draws, f["y"], condition))
-            errors = (poses - f["poses"]).norm(dim=-1).mean(-1)
-            best = errors.topk(self.config.best, dim=0, largest=False).indices
+    def _selected_parts(self, f, draws, condition):
+        "Images without an uncertain joint keep the latents of their k best hypotheses only; the others keep all."
         uncertain = f["uncertain"].any(-1) if self.config.weight_hm else torch.zeros_like(f["uncertain"][:, 0])
-        kept = draws.gather(0, best[..., None].expand(-1, -1, LATENT))
-        rows = (~uncertain).nonzero()[:, 0], uncertain.nonzero()[:, 0]
-        return [(r, z[:, r]) for r, z in zip(rows, (kept, draws)) if len(r)]
+        unsure, sure = uncertain.nonzero()[:, 0], (~uncertain).nonzero()[:, 0]
+        with torch.no_grad():
+            poses = vector_to_pose(self.lift(draws[:, sure], f["y"][sure], condition[sure]))
+            errors = (poses - f["poses"][sure]).norm(dim=-1).mean(-1)
+            best = errors.topk(self.config.best, dim=0, largest=False).indices
+        kept = draws[:, sure].gather(0, best[..., None].expand(-1, -1, LATENT))
+        return [(rows, z) for rows, z in ((sure, kept), (unsure, draws[:, unsure])) if len(rows)]
 
 # %% ../../nbs/22_models_poseflow.ipynb #0d95e922
 @register(PoseFlowConfig)

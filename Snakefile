@@ -46,7 +46,7 @@ def papermill_options(parameters):
 shell.prefix(
     "set -euo pipefail; "
     f'export PATH="{Path(sys.executable).parent}:$PATH" PYTHONNOUSERSITE=1 PYTHONHASHSEED=0 JUPYTER_PREFER_ENV_PATH=1 NO_COLOR=1 '
-    f'PROBPOSE_ROOT="{ROOT}" IPYTHONDIR="{ROOT}/_build/ipython" PLOTLY_RENDERER=plotly_mimetype; '
+    f'PROBPOSE_PROGRESS=0 PROBPOSE_ROOT="{ROOT}" IPYTHONDIR="{ROOT}/_build/ipython" PLOTLY_RENDERER=plotly_mimetype; '
 )
 PAPERMILL = "papermill --kernel python3 --no-progress-bar"
 

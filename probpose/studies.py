@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from .artifacts import Result, best_tier, load_curves, load_results, provenance, record, recorded, records_from, results_folders, save_result
+from .artifacts import Result, best_tier, book_folder, load_curves, load_results, provenance, record, recorded, records_from, results_folders, save_result
 from .checks import choose, generator, resolve_device
 from .data import load
 from .heatmaps import SIGMA_GT
@@ -229,9 +229,11 @@ class _PoseFlowModels(_Shown):
             model.save_pretrained(folder / "weights")
         return load_pretrained(folder / "weights").to(self.device)
 
-    def exhibit(self) -> PosePosterior:
-        "The model for pictures: the packaged weights at the smoke tier, whose own training means nothing, otherwise this study's."
-        return load_pretrained("poseflow").to(self.device) if self.tier == "smoke" and "poseflow" in packaged() else self.model("full")
+    def exhibit(self, variant: str = "full") -> PosePosterior:
+        "The model for pictures: at the smoke tier, whose own training means nothing, the packaged weights or those in book/weights; otherwise this study's."
+        shipped = "poseflow" if variant == "full" else book_folder() / "weights" / f"{self.chapter}-{variant}"
+        known = "poseflow" in packaged() if variant == "full" else (shipped / "model.safetensors").exists()
+        return load_pretrained(shipped).to(self.device) if self.tier == "smoke" and known else self.model(variant)
 
 # %% ../nbs/35_studies.ipynb #95252062
 def _judged(model, data, n: int, study: Study, **options) -> pd.DataFrame:

@@ -159,9 +159,9 @@ def write_assets(
     static = Path(static)
     static.mkdir(parents=True, exist_ok=True)
     (static / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
-    mathjax = [f for f in distribution("sphinx-mathjax-offline").files or [] if f.name == "tex-svg.js"]
+    mathjax = [f for f in distribution("sphinx-mathjax-offline").files or [] if f.name == "tex-svg-full.js"]
     if not mathjax:
-        raise DataFileError("The package sphinx-mathjax-offline holds no tex-svg.js; install the version of requirements.lock.")
+        raise DataFileError("The package sphinx-mathjax-offline holds no tex-svg-full.js; install the version of requirements.lock.")
     shutil.copyfile(mathjax[0].locate(), static / "mathjax.js")
     return [static / "plotly.min.js", static / "mathjax.js"]
 

@@ -212,7 +212,8 @@ def show_table(
     precision: int = 1,  # digits after the point; a Styler keeps its own format
 ) -> Styler:
     "A table as the book shows it."
-    name = hashlib.sha256(repr(table.shape).encode() + caption.encode()).hexdigest()[:8]
+    shape = table.data.shape if isinstance(table, Styler) else table.shape
+    name = hashlib.sha256(repr(shape).encode() + caption.encode()).hexdigest()[:8]
     if isinstance(table, pd.DataFrame):
         table = table.style.format(precision=precision, na_rep="–")
     if caption:

@@ -13,11 +13,17 @@ from pathlib import Path
 from probpose.book import is_executed, page_source, toc_pages
 
 ROOT = Path(workflow.basedir)
+# Chapters run in book/: a path given relative to here is made absolute.
+absolute = lambda path: str(Path(path).expanduser().resolve())
+if "path" in config:
+    config["path"] = absolute(config["path"])
+if os.environ.get("PROBPOSE_CMU"):
+    os.environ["PROBPOSE_CMU"] = absolute(os.environ["PROBPOSE_CMU"])
 PARAMETERS = {"tier": "smoke", "dataset": "synthetic", "seed": 0} | {k: config[k] for k in ("tier", "dataset", "seed", "path", "device") if k in config}
 
-# Chapters whose results are committed to book/results: on which data, with how many seeds.
+# Chapters whose results are committed to book/results: on which data, with how many seeds. Ablations are trained for the first seed only, the main variants for all.
 STUDIES = {
-    "poseflow": {"datasets": ["cmu"], "seeds": [0, 1, 2]},
+    "poseflow": {"datasets": ["cmu"], "seeds": [0, 1, 2], "main": ["mean_pose", "martinez", "full"]},
     "speed": {"datasets": ["synthetic"], "seeds": [0]},
 }
 # What one study asks of a machine: minutes, MB and graphics cards; a cluster's partition and account go on the command line
@@ -25,7 +31,7 @@ STUDIES = {
 NEEDS = {
     "smoke": {"runtime": 10, "mem_mb": 4000, "gpu": 0},
     "laptop": {"runtime": 120, "mem_mb": 8000, "gpu": 0},
-    "full": {"runtime": 60, "mem_mb": 16000, "gpu": 1},
+    "full": {"runtime": 240, "mem_mb": 16000, "gpu": 1},
 }
 LIBRARY = sorted(str(p) for p in Path("probpose").rglob("*.py"))
 RECORDS = sorted(str(p) for p in Path("book").rglob("*") if p.suffix in {".json", ".csv", ".yml"})
@@ -39,6 +45,12 @@ PROSE = [str(source) for source in SOURCES.values() if not is_executed(source)]
 
 def papermill_options(parameters):
     return " ".join(f"-p {name} '{value}'" for name, value in parameters.items())
+
+
+def main_only(wildcards):
+    "For every seed but the first: the option that leaves the ablations out."
+    study = STUDIES[wildcards.chapter]
+    return "" if int(wildcards.seed) == study["seeds"][0] or "main" not in study else f" -y 'variants: [{', '.join(study['main'])}]'"
 
 
 # Every shell command sees the programs beside this Python, one thread for each job that runs at the same time, figures as data,
@@ -103,7 +115,7 @@ rule study:
         notebook="_build/studies/{chapter}-{dataset}-{tier}-{seed}.ipynb",
     log: "_build/logs/studies/{chapter}-{dataset}-{tier}-{seed}.log"
     params:
-        options=lambda wc: papermill_options(PARAMETERS | {"tier": wc.tier, "dataset": wc.dataset, "seed": wc.seed}),
+        options=lambda wc: papermill_options(PARAMETERS | {"tier": wc.tier, "dataset": wc.dataset, "seed": wc.seed}) + main_only(wc),
     threads: int(config.get("threads", 2))
     resources:
         runtime=lambda wc: NEEDS[wc.tier]["runtime"],

@@ -9,6 +9,8 @@ __all__ = ['app', 'Device', 'Seed', 'Data', 'DataPath', 'Tier', 'read_keypoints'
 import csv
 import functools
 import json
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +37,7 @@ def _plain_errors(command):
 def _read_csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    people, joints = sorted({row["person"] for row in rows}), 1 + max(int(row["joint"]) for row in rows)
+    people, joints = list(dict.fromkeys(row["person"] for row in rows)), 1 + max(int(row["joint"]) for row in rows)
     table = np.full((len(people), joints, 3), np.nan)
     for row in rows:
         table[people.index(row["person"]), int(row["joint"])] = float(row["x"]), float(row["y"]), float(row.get("score") or 1)
@@ -61,12 +63,13 @@ def read_keypoints(
             raise ValueError(f"the ending {path.suffix!r}")
         xy, scores = _read_csv(path) if path.suffix == ".csv" else _read_arrays(path)
         xy = xy[None] if xy.ndim == 2 else xy
+        scores = None if scores is None else scores.reshape(xy.shape[:2])
         if xy.ndim != 3 or xy.shape[-1] not in (2, 3):
             raise ValueError(f"an array of shape {xy.shape}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, zipfile.BadZipFile, zlib.error) as error:
         raise DataFileError(f"{path}: expected .npz or .json with 'keypoints' (people, joints, 2 or 3), or .csv with person,joint,x,y,score; got {type(error).__name__}: {error}") from None
     scores = xy[..., 2] if scores is None and xy.shape[-1] == 3 else scores
-    return torch.as_tensor(xy[..., :2]).float(), None if scores is None else torch.as_tensor(scores).float().reshape(len(xy), -1)
+    return torch.as_tensor(xy[..., :2]).float(), None if scores is None else torch.as_tensor(scores).float()
 
 # %% ../nbs/36_cli.ipynb #14129f3b
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
@@ -127,7 +130,7 @@ def train(
     torch.manual_seed(seed)
     posterior = build(model, tier, **({"seed": seed} if model == "poseflow" else {}))
     dataset = load(data, split="train", size=plan.train_frames, path=path)
-    steps = iterations or (plan.iterations if model == "poseflow" else plan.regressor_iterations)
+    steps = iterations if iterations is not None else plan.iterations if model == "poseflow" else plan.regressor_iterations
     result = fit(posterior, dataset, TrainingConfig(steps, plan.batch_size, seed, device=device), run_dir=out)
     result.trained.save_pretrained(out)
     typer.echo(f"{out}: {model}, {result.iterations} iterations on {len(dataset)} frames of {data}, {result.wall_time:.0f} s")

@@ -470,7 +470,9 @@ class Detections(_Batch):
     @classmethod
     def from_heatmaps(cls, heatmaps: Tensor, crop=None) -> "Detections":
         "Detections from MPII-16 maps `(B, 16, H, W)`: largest pixels, their values as scores, and the maps themselves."
-        maps = _batched(heatmaps, 4)
+        maps = _batched(_check_heatmaps(heatmaps), 4)
+        if maps.shape[-1] != maps.shape[-2]:
+            raise ShapeError(f"heatmaps: expected square maps, got {tuple(maps.shape[-2:])}; pad the shorter side with zeros, so that x and y keep one scale")
         xy, score = keypoints_from_heatmaps(maps)
         return cls(xy, score.clamp(0, 1), maps, map_size=maps.shape[-1], crop=crop)
 

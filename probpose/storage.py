@@ -91,7 +91,13 @@ def _open(path: Path, device: str | torch.device):
         raise CheckpointError(f"{path}: expected a safetensors file, got one that is truncated, damaged or of another kind ({error}); delete it and make it again") from None
     if _MARK not in header:
         raise CheckpointError(f"{path}: expected a file written by probpose, got safetensors of another program (header: {sorted(header) or 'empty'})")
-    return file, json.loads(header[_MARK])
+    try:
+        about = json.loads(header[_MARK])
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path}: expected a JSON header, got one that is damaged ({error}); delete the file and make it again") from None
+    if not isinstance(about, dict):
+        raise CheckpointError(f"{path}: expected a header with names, got a {type(about).__name__}; the file is not one of probpose")
+    return file, about
 
 def read_metadata(
     path: str | Path,  # a file that `save_tensors` wrote

@@ -27,7 +27,7 @@ from .evaluation import calibration, evaluate, hypothesis_curve, noise_baseline,
 from .metrics import axis_spread
 from .models import MeanPose, PosePosterior, as_released, build, load_pretrained, packaged, poseflow_config
 from .models.poseflow import LATENT, PoseFlow
-from .skeletons import H36M_17
+from .skeletons import H36M_17, MPII_16
 from .storage import write_atomic
 from .training import TrainingConfig, train
 
@@ -230,10 +230,10 @@ class _PoseFlowModels(_Shown):
         return load_pretrained(folder / "weights").to(self.device)
 
     def exhibit(self, variant: str = "full") -> PosePosterior:
-        "The model for pictures: at the smoke tier, whose own training means nothing, the packaged weights or those in book/weights; otherwise this study's."
-        shipped = "poseflow" if variant == "full" else book_folder() / "weights" / f"{self.chapter}-{variant}"
-        known = "poseflow" in packaged() if variant == "full" else (shipped / "model.safetensors").exists()
-        return load_pretrained(shipped).to(self.device) if self.tier == "smoke" and known else self.model(variant)
+        "The model for pictures: this study's where the variant was run above the smoke tier, else the packaged weights or those in book/weights, else this study's after all."
+        shipped = packaged().get("poseflow", Path("nowhere")) if variant == "full" else book_folder() / "weights" / f"{self.chapter}-{variant}"
+        own = self.tier != "smoke" and variant in self.done
+        return load_pretrained(shipped).to(self.device) if not own and (shipped / "model.safetensors").exists() else self.model(variant)
 
 # %% ../nbs/35_studies.ipynb #95252062
 def _judged(model, data, n: int, study: Study, **options) -> pd.DataFrame:
@@ -346,19 +346,31 @@ class _PoseFlowCurves(_PoseFlowExtras):
 class PoseFlowStudy(_PoseFlowCurves):
     "The recipe of the PoseFlow chapter: tables 1 to 5, figures 5 and 6 of Wehrbein et al. 2021, proper scores and calibration."
 
+    @cached_property
+    def exhibits(self):
+        "Test frames for pictures: a few hundred, also at the smoke tier."
+        return self.test_data if len(self.test_data) >= 400 else load(self.dataset, split="test", size=400, path=self.path)
+
     def pair(self) -> tuple[int, int]:
-        "Indices of a confident and of an uncertain test frame: the smallest and, among frames with exactly one hard joint, the largest fitted width."
-        widths = self.test_data.detections.with_gaussians().gaussians.axes[0][..., 0]
-        alone = (widths > 4.0).sum(1) == 1
-        return int(widths.amax(1).argmin()), int(torch.where(alone, widths.amax(1), 0.0).argmax())
+        """Indices of a confident and of an uncertain exhibit, chosen by the evidence alone among people who stand upright in the image.
+
+        Confident: the smallest fitted width. Uncertain: among frames whose only wide joint is a wrist, an elbow or an ankle, the one of median width."""
+        widths = self.exhibits.detections.with_gaussians().gaussians.axes[0][..., 0]
+        head, pelvis, left, right = (self.exhibits.detections.keypoints[:, MPII_16.index(name), 1] for name in ("head_top", "pelvis", "left_ankle", "right_ankle"))
+        upright = (head + 12 < pelvis) & (pelvis + 12 < torch.minimum(left, right))
+        limbs = [MPII_16.index(f"{side}_{joint}") for side in ("right", "left") for joint in ("wrist", "elbow", "ankle")]
+        alone = upright & ((widths > 4.0).sum(1) == 1) & (widths[:, limbs] > 4.0).any(1)
+        rows = torch.where(alone)[0] if alone.any() else torch.arange(len(widths))
+        order = rows[widths[rows].amax(1).argsort()]
+        return int(torch.where(upright, widths.amax(1), math.inf).argmin()), int(order[len(order) // 2])
 
     def diagram(self, model: PoseFlow) -> tuple[dict, list]:
         "Boxes and arrows of the method (Fig. 2 of the paper) with the sizes of this model, for `plots.block_diagram`."
         c, inputs = model.config, model.encoder[0].in_features
         boxes = {
-            "pose x": (0.0, 1.0, f"3D pose x<br>{model.flow.dim} numbers"), "flow": (1.3, 1.0, f"{c.blocks} coupling blocks<br>width {c.hidden}, permutations"),
-            "z": (2.6, 1.3, f"latent z<br>{LATENT}, N(0, I)"), "y": (2.6, 0.7, f"2D pose y<br>{model.flow.dim - LATENT}"),
-            "heatmaps": (0.0, 0.0, "heatmaps<br>fitted Gaussians"), "encoder": (1.3, 0.0, f"condition network<br>{inputs} → {c.condition_hidden} → {c.condition_features}"),
+            "pose x": (0.0, 1.0, f"3D pose x<br>{model.flow.dim} numbers"), "flow": (1.6, 1.0, f"{c.blocks} coupling blocks<br>width {c.hidden}, permutations"),
+            "z": (3.2, 1.3, f"latent z<br>{LATENT}, N(0, I)"), "y": (3.2, 0.7, f"2D pose y<br>{model.flow.dim - LATENT}"),
+            "heatmaps": (0.0, 0.0, "heatmaps<br>fitted Gaussians"), "encoder": (1.6, 0.0, f"condition network<br>{inputs} → {c.condition_hidden} → {c.condition_features}"),
             "critic": (0.0, 2.0, f"critic<br>joints {c.critic_pose_width}, bones {c.critic_chain_width}"),
         }
         arrows = [("pose x", "flow", "forward"), ("flow", "z", ""), ("flow", "y", ""), ("z", "flow", ""), ("y", "flow", ""), ("flow", "pose x", "inverse"),

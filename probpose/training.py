@@ -342,7 +342,7 @@ def _restore_random(run: _Run, states: dict[str, Tensor], device: str) -> None:
 def _restore(run: _Run, path: Path) -> None:
     "Put a checkpoint's state back; raises `CheckpointError` for one that is damaged or of another run."
     tensors, header = load_tensors(path)
-    if header.get("kind") != "training checkpoint":
+    if header.get("kind") != "training checkpoint" or not {"identity", "state", "device"} <= set(header):
         raise CheckpointError(f"{path}: expected a training checkpoint, got a file of probpose that holds something else; choose another run_dir")
     _refuse_foreign(run.identity, header["identity"], path)
     state = unpack(tensors, header["state"])

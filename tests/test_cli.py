@@ -64,6 +64,20 @@ def test_wrong_joint_order_is_refused(keypoints, weights, tmp_path):
     assert done.exit_code == 2 and "16" in done.output and not (tmp_path / "x.npz").exists()
 
 
+def test_truncated_archives_and_foreign_scores_are_refused(tmp_path):
+    np.savez(tmp_path / "whole.npz", keypoints=np.zeros((2, 16, 2)), scores=np.ones(5))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:100])
+    (tmp_path / "empty.npz").touch()
+    for name in ("whole", "cut", "empty"):
+        with pytest.raises(DataFileError, match="keypoints"):
+            read_keypoints(tmp_path / f"{name}.npz")
+
+
+def test_people_of_a_table_keep_their_order(tmp_path):
+    (tmp_path / "people.csv").write_text("person,joint,x,y,score\n" + "".join(f"{p},0,{p},0,1\n" for p in (2, 10, 9)))
+    assert read_keypoints(tmp_path / "people.csv")[0][:, 0, 0].tolist() == [2, 10, 9]
+
+
 def test_pickled_arrays_are_never_loaded(tmp_path, weights):
     np.savez(tmp_path / "evil.npz", keypoints=np.array([{"a": 1}], dtype=object))
     with pytest.raises(DataFileError):

@@ -425,3 +425,8 @@ def test_bad_detector_settings_are_refused():
         hm.SimulatedDetector().observe(truth * math.nan, points)
     with pytest.raises(ConfigError):
         hm.SimulatedDetector().observe(truth, points).sample(0)
+
+
+def test_maps_that_are_not_square_are_refused():
+    with pytest.raises(ShapeError, match="square"):
+        hm.Detections.from_heatmaps(torch.rand(2, 16, 64, 48))

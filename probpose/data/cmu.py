@@ -72,7 +72,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in needed if key in file.files}
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, zipfile.zlib.error) as error:
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, TypeError, AttributeError, zipfile.zlib.error) as error:
         raise DataFileError(f"{path}: expected an npz file, got one that is truncated, damaged or of another kind ({error}); fetch it again") from None
     missing = [key for key in needed if key not in arrays]
     if missing:
@@ -124,7 +124,7 @@ def read_index(
 
 def _read_take(path: Path) -> Motion:
     "One raw file, with its skeleton."
-    if path.suffix == ".bvh":
+    if path.suffix.lower() == ".bvh":
         return read_bvh(path).every(1, start=5)
     candidates = [path.with_suffix(".asf"), path.with_name(path.stem.split("_")[0] + ".asf")]
     skeleton = next((c for c in candidates if c.is_file()), None)
@@ -140,7 +140,7 @@ def read_raw(
 ) -> Frames:
     "All takes of a folder of ASF/AMC and BVH files, in the order of their names; raises `DataFileError`. The subject is what stands before the underscore."
     folder = Path(folder)
-    takes = sorted(p for p in folder.rglob("*") if p.suffix in (".amc", ".bvh"))
+    takes = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".amc", ".bvh"))
     if not takes:
         raise DataFileError(f"{folder}: expected {FILE_NAME} or .amc or .bvh files, found none; {WHERE}")
     if descriptions is None:

@@ -13,6 +13,7 @@ import math
 import os
 import sys
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -227,7 +228,7 @@ class PoseDataset(_Table):
 
     @property
     def hard(self) -> Tensor:  # (N,) bool
-        "Frames of which any joint's fitted Gaussian is wider than 5 px along x or y: the paper's hard subset."
+        "Frames of which any joint's fitted Gaussian has a half-axis above 5 px: the paper's hard subset."
         return self.detections.hard
 
     def hard_subset(self) -> "PoseDataset":
@@ -358,6 +359,16 @@ def _check_frames(poses: Tensor, labels: dict[str, object]) -> Frames:
             raise ShapeError(f"{name}: expected one label per pose, {len(poses)}, got {array.shape}")
     return Frames(poses.detach().float().cpu(), **arrays)
 
+@contextmanager
+def _one_thread():
+    "Sums in one order: with several threads the last digits, and so the fingerprint, would depend on the machine."
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
 def make_dataset(
     world_poses: Tensor,  # (N, 17, 3), metres, y up, in Human3.6M's order of 17 joints
     actions: str | list[str] | np.ndarray = "any",  # family of each frame's action, or one for all
@@ -376,7 +387,8 @@ def make_dataset(
     path = cache_folder() / "datasets" / f"{name}-{split}-{_key(frames, cameras, detector, labels)}.safetensors"
     dataset = _read(path) if cache else None
     if dataset is None:
-        dataset = _photograph(frames, cameras, detector, labels)
+        with _one_thread():
+            dataset = _photograph(frames, cameras, detector, labels)
         if cache:
             _write(path, dataset)
     return dataset

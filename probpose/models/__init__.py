@@ -6,7 +6,7 @@
 __all__ = ['build']
 
 # %% ../../nbs/23_models.ipynb #b75b8868
-from ..checks import choose
+from ..checks import ConfigError, choose
 from .martinez import Martinez, MartinezConfig
 from .posterior import MeanPose, OptimiserSpec, PosePosterior, Prepared, load_pretrained, packaged
 from .poseflow import PoseFlow, PoseFlowConfig, as_released, poseflow_config
@@ -22,4 +22,7 @@ def build(
         "poseflow": lambda: PoseFlow(poseflow_config(tier, **changes)),
         "martinez": lambda: Martinez(MartinezConfig.for_tier(tier, **changes)),
     }
-    return makers[choose(name, makers, "model")]()
+    try:
+        return makers[choose(name, makers, "model")]()
+    except TypeError as error:
+        raise ConfigError(f"{name}: expected settings of its configuration, got {', '.join(changes)} ({error})") from None

@@ -154,6 +154,28 @@ class _PoseFlowSampler(_PoseFlowNetworks):
         return torch.randn(n, batch, LATENT, generator=generator, device=source).to(self.device)
 
 # %% ../../nbs/22_models_poseflow.ipynb #e40c70da
+def _shift(translation: Tensor) -> Tensor:
+    "Translations (R, 3) as vectors (R, 48)."
+    return translation.repeat_interleave(16, dim=-1)
+
+@torch.no_grad()
+def _nearest_shift(flow: CouplingFlow, vectors: Tensor, condition: Tensor, y: Tensor, steps: int, difference: float = 1e-3) -> Tensor:
+    "Translations (R, 3), metres, that bring vectors (R, 48) nearest to the fibre of y: damped Gauss–Newton with numerical derivatives."
+    residual = lambda t: flow.forward_fast(vectors + _shift(t), condition)[0][:, LATENT:] - y
+    best, damping = vectors.new_zeros(len(vectors), 3), vectors.new_full((len(vectors), 1), 1e-6)
+    here = residual(best)
+    for _ in range(steps):
+        slopes = torch.stack([(residual(best + difference * axis) - here) / difference for axis in torch.eye(3).to(best)], -1)
+        normal = slopes.mT @ slopes
+        normal = normal + torch.diag_embed(damping * normal.diagonal(dim1=-2, dim2=-1) + 1e-12)
+        trial = best - torch.linalg.solve_ex(normal, slopes.mT @ here[..., None])[0][..., 0].nan_to_num(0.0)
+        there = residual(trial)
+        better = (there.square().sum(-1) < here.square().sum(-1))[:, None]
+        best, here = torch.where(better, trial, best), torch.where(better, there, here)
+        damping = torch.where(better, damping / 10, damping.clamp(min=1e-4) * 10)
+    return best
+
+# %% ../../nbs/22_models_poseflow.ipynb #f2f078ae
 class _PoseFlowDensity(_PoseFlowSampler):
     "The forward direction of PoseFlow: from a pose to its latent, its 2D pose and its density."
 
@@ -169,15 +191,25 @@ class _PoseFlowDensity(_PoseFlowSampler):
         output, _ = self.flow.forward_fast(vectors.flatten(0, -2), rows)
         return tuple(part.unflatten(0, vectors.shape[:-1]) for part in (output[:, :LATENT], output[:, LATENT:]))
 
-    def _log_prob(self, poses, detections):
+    def _foot(self, poses: Tensor, detections: Detections, steps: int = 12) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        "Latent (..., B, 16) and 2D image (..., B, 32) of a pose at the translation that brings it nearest to its fibre, with y and the condition."
         y, condition = self.evidence(detections)
-        z, _ = self.latent(poses, detections)
-        return fibre_log_density(self.flow, z.reshape(-1, *z.shape[-2:]), y, condition, LATENT).view(z.shape[:-1])
+        vectors = pose_to_vector(poses)
+        shape = vectors.shape[:-1]
+        rows = condition.expand(*shape, -1).flatten(0, -2), y.expand(*shape, -1).flatten(0, -2)
+        flat = vectors.flatten(0, -2)
+        output, _ = self.flow.forward_fast(flat + _shift(_nearest_shift(self.flow, flat.detach(), *rows, steps)), rows[0])
+        return output[:, :LATENT].unflatten(0, shape), output[:, LATENT:].unflatten(0, shape), y, condition
+
+    def _log_prob(self, poses, detections):
+        z, _, y, condition = self._foot(poses, detections)
+        lead = math.prod(z.shape[:-2])
+        return fibre_log_density(self.flow, z.reshape(lead, *z.shape[-2:]), y, condition, LATENT).view(z.shape[:-1])
 
     def off_fibre(self, poses: Tensor, detections: Detections) -> Tensor:
         "Root mean squared distance (..., B) between a pose's 2D image under the flow and the detection, in units of the 2D pose's standard deviation."
-        y, _ = self.evidence(detections)
-        return (self.latent(poses, detections)[1] - y).pow(2).mean(-1).sqrt()
+        _, image, y, _ = self._foot(poses, detections)
+        return (image - y).pow(2).mean(-1).sqrt()
 
 # %% ../../nbs/22_models_poseflow.ipynb #f0c5c423
 _HYPOTHESIS_JOINTS = conversion_matrix("h36m_17", "mpii_16").argmax(1)[list(CONDITION_JOINTS)].tolist()  # the 13 condition joints, as joints of the 17

@@ -9,7 +9,8 @@ __all__ = ['OptimiserSpec', 'halve_at', 'Prepared', 'PosePosterior', 'register',
 # %% ../../nbs/20_models_posterior.ipynb #481898c0
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -83,16 +84,16 @@ class PosePosterior(nn.Module, ABC):
     ) -> Tensor:  # (n, B, 17, 3), root-centred metres
         "Draw `n` hypotheses from the posterior of every detection."
         check_count(n, "n")
-        with torch.inference_mode():
-            return self._sample(detections.to(self.device), n, generator)
+        with torch.inference_mode(), self._evaluating():
+            return self._sample(self._own(detections), n, generator)
 
     def mode(
         self,
         detections: Detections,  # evidence of B people
     ) -> Tensor:  # (B, 17, 3), root-centred metres
         "The single most typical pose (for a flow the image of z = 0, the latent's mode)."
-        with torch.inference_mode():
-            return self._mode(detections.to(self.device))
+        with torch.inference_mode(), self._evaluating():
+            return self._mode(self._own(detections))
 
     def log_prob(
         self,
@@ -103,9 +104,25 @@ class PosePosterior(nn.Module, ABC):
         check_poses(poses, self.joints, finite=True)
         if not self.has_density:
             raise DensityError(f"{type(self).__name__} has no tractable density; use a flow such as PoseFlow, or a sample-based score (metrics.energy_score, metrics.crps)")
-        if poses.shape[-3] != len(detections):
+        if poses.ndim < 3 or poses.shape[-3] != len(detections):
             raise ConfigError(f"poses {tuple(poses.shape)}: expected one column per detection ({len(detections)}) before the joints")
-        return self._log_prob(poses.to(self.device), detections.to(self.device))
+        with self._evaluating():
+            return self._log_prob(poses.to(next(self.parameters())), self._own(detections))
+
+    @contextmanager
+    def _evaluating(self):
+        "Dropout and batch statistics are for training only, whatever mode the model was left in."
+        was_training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(was_training)
+
+    def _own(self, detections: Detections) -> Detections:
+        "The evidence on the model's device and in its number format."
+        example = next(self.parameters())
+        return detections.to(example.device)._mapped(lambda t: t.to(example.dtype) if t.is_floating_point() else t)
 
     @property
     def device(self) -> torch.device:
@@ -150,7 +167,6 @@ class PosePosterior(nn.Module, ABC):
     def save_pretrained(self, folder: str | Path, card: str | None = None) -> Path:
         "Write `model.safetensors` (weights, class and configuration) and, if given, a model card beside it; nothing is pickled."
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         about = {"model": type(self).__name__, "config": dataclasses.asdict(self.config)}
         save_tensors(folder / "model.safetensors", {k: v.contiguous() for k, v in self.inference_state().items()}, about)
         if card is not None:

@@ -259,3 +259,12 @@ def test_unknown_model_or_tier():
         build("posflow")
     with pytest.raises(UnknownNameError, match="laptop"):
         build("poseflow", "laptpo")
+
+
+def test_a_copy_in_a_notebook_does_not_replace_a_packaged_model(tmp_path):
+    from probpose.models.poseflow import PoseFlowConfig
+    from probpose.models.posterior import register
+
+    folder = build("poseflow", "smoke").save_pretrained(tmp_path)
+    register(PoseFlowConfig)(type("PoseFlow", (PoseFlow,), {"__module__": "__main__"}))
+    assert type(load_pretrained(folder)) is PoseFlow

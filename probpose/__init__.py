@@ -14,7 +14,7 @@ _NAMES = {  # promoted name → module, name there
     "load": ("models", "load_pretrained"), "Detections": ("heatmaps", "Detections"), "PosePosterior": ("models", "PosePosterior"),
 }
 _MODULES = (
-    "artifacts", "book", "checks", "cli", "data", "evaluation", "flows", "geometry", "heatmaps", "losses",
+    "artifacts", "book", "checks", "cli", "data", "diffusion", "evaluation", "flows", "geometry", "heatmaps", "losses",
     "metrics", "models", "plots", "skeletons", "speed", "storage", "studies", "training",
 )
 

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PROTOCOLS', 'Protocol', 'evaluate', 'summarise', 'expected_best', 'hypothesis_curve', 'truth_ranks', 'calibration',
-           'kmeans_hypotheses', 'Representatives', 'representatives', 'NoiseBaseline', 'noise_baseline']
+           'Drawn', 'drawn', 'kmeans_hypotheses', 'Representatives', 'representatives', 'NoiseBaseline',
+           'noise_baseline']
 
 # %% ../nbs/31_evaluation.ipynb #95ae8538
 from collections.abc import Callable, Iterator, Sequence
@@ -100,10 +101,16 @@ def _network(model: Any) -> nn.Module | None:
         model = getattr(model, "model", None)
     return model
 
-def _batches(dataset: Any, size: int, device: torch.device, bar: tqdm) -> Iterator[dict]:
-    "Batches in the order of the data set."
+def _reads_heatmaps(model: Any) -> bool:
+    "Whether a model, or the one that samplers are wrapped around, asks for heatmaps."
+    while model is not None and not hasattr(model, "reads_heatmaps"):
+        model = getattr(model, "model", None)
+    return bool(getattr(model, "reads_heatmaps", False))
+
+def _batches(dataset: Any, size: int, device: torch.device, bar: tqdm, heatmaps: bool) -> Iterator[dict]:
+    "Batches in the order of the data set, with heatmaps for a model that reads them."
     for index in torch.arange(len(dataset), device=device).split(size):
-        yield dataset.batch(index)
+        yield dataset.batch(index, heatmaps=True) if heatmaps else dataset.batch(index)
         bar.update(len(index))
 
 def _stream(model: Any, dataset: Any, n: int, batch_size: int, seed: int, device: str, progress: bool | None) -> Iterator[tuple[_View, dict]]:
@@ -116,7 +123,7 @@ def _stream(model: Any, dataset: Any, n: int, batch_size: int, seed: int, device
     noise, size = generator(seed, place), min(batch_size, max(1, _MOST_POSES // n))
     bar = tqdm(total=len(dataset), desc="evaluating", unit="frame", disable=not wants_progress(progress))
     try:
-        for batch in _batches(dataset.to(place), size, place, bar):
+        for batch in _batches(dataset.to(place), size, place, bar, _reads_heatmaps(model)):
             with torch.no_grad():
                 hypotheses = _checked(sample(batch["detections"], n, generator=noise), (n, len(batch["poses"]), 17, 3), "hypotheses")
                 yield _View(hypotheses.to(place), _checked(batch["poses"], tuple(hypotheses.shape[1:]), "poses of the data set")), batch
@@ -289,6 +296,49 @@ def calibration(
         parts += [pd.DataFrame({"subset": subset, "joint": name, "level": curve.levels.tolist(), "observed": observed[:, k].tolist(), "error": float(errors[k])}) for k, name in enumerate(names)]
     return pd.concat(parts, ignore_index=True)
 
+# %% ../nbs/31_evaluation.ipynb #c7409366
+class Drawn:
+    "Hypotheses of a whole data set, kept: a sampler that hands them out in the order of the frames, again and again."
+    reads_heatmaps = False
+
+    def __init__(self, model: Any, poses: Tensor, modes: Tensor | None):
+        self.model, self.poses, self.has_density = model, poses, getattr(model, "has_density", False)
+        self._place = {"poses": 0, "modes": 0}
+        if modes is not None:
+            self.mode = lambda detections: modes[self._rows("modes", len(detections))]
+
+    def _rows(self, what: str, count: int) -> slice:
+        begin = self._place[what]
+        self._place[what] = (begin + count) % self.poses.shape[1]
+        return slice(begin, begin + count)
+
+    def sample(self, detections: Any, n: int, generator: torch.Generator | None = None) -> Tensor:  # (n, B, 17, 3)
+        "The next frames' hypotheses, all of them; raises `ConfigError` for another number."
+        if n != len(self.poses):
+            raise ConfigError(f"n: expected the {len(self.poses)} hypotheses that were drawn, got {n}")
+        return self.poses[:, self._rows("poses", len(detections))]
+
+    def log_prob(self, poses: Tensor, detections: Any) -> Tensor:
+        "The model's own."
+        return self.model.log_prob(poses, detections)
+
+def drawn(
+    model: Any,  # as in `evaluate`
+    dataset: Any,  # as in `evaluate`
+    n: int = 200,  # hypotheses per frame
+    batch_size: int = 64,  # frames at a time
+    seed: int = 0,  # of the hypotheses
+    device: str = "auto",  # where to sample
+    progress: bool | None = None,  # as in `evaluate`
+) -> Drawn:
+    "Draw `n` hypotheses of every frame, and the mode where there is one, to be judged by several functions of this module."
+    poses, modes = [], []
+    for view, batch in _stream(model, dataset, n, batch_size, seed, device, progress):
+        poses.append(view.poses.cpu())
+        if hasattr(model, "mode"):
+            modes.append(model.mode(batch["detections"]).cpu())
+    return Drawn(model, torch.cat(poses, 1), torch.cat(modes) if modes else None)
+
 # %% ../nbs/31_evaluation.ipynb #4569a0c8
 def _squared_distances(points: Tensor, centres: Tensor) -> Tensor:  # (B, M, D), (B, k, D) → (B, M, k)
     products = torch.baddbmm(points.square().sum(-1, keepdim=True), points, centres.mT, alpha=-2.0)
@@ -385,7 +435,7 @@ def _depth_error(model: Any, dataset: Any, frames: int, batch_size: int = 64) ->
     errors = []
     with torch.no_grad():
         for index in chosen.split(batch_size):
-            batch = dataset.batch(index)
+            batch = dataset.batch(index, heatmaps=True) if _reads_heatmaps(model) else dataset.batch(index)
             pose, truth = (root_centre(t)[:, list(ROOT_FREE_16), 2] for t in (model.mode(batch["detections"]).to(index.device), batch["poses"]))
             errors.append((pose - truth).square().mean(1))
     return float(torch.cat(errors).mean().sqrt())

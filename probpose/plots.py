@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['GREY', 'GRID', 'TRUTH_COLOUR', 'MODE_COLOUR', 'COLOURWAY', 'FIGURE_TEMPLATE', 'VIEWS', 'FLOOR_SQUARE', 'HEAT_SCALE',
-           'upright', 'pose_figure', 'two_views', 'pose_panels', 'skeleton_figure', 'ellipse_points', 'heatmap_overlay',
-           'joint_heatmaps', 'over_seeds', 'error_curve', 'bar_comparison', 'box_comparison', 'calibration_figure',
-           'spread_figure', 'trend_figure', 'block_diagram']
+           'STRENGTH_SCALE', 'upright', 'pose_figure', 'two_views', 'pose_panels', 'skeleton_figure', 'ellipse_points',
+           'heatmap_overlay', 'joint_heatmaps', 'method_selector', 'over_seeds', 'error_curve', 'bar_comparison',
+           'box_comparison', 'calibration_figure', 'spread_figure', 'trend_figure', 'tradeoff_figure', 'score_heatmap',
+           'block_diagram']
 
 # %% ../nbs/33_plots.ipynb #ad161783
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import wrap
 
 import numpy as np
 import pandas as pd
@@ -18,7 +20,7 @@ import torch
 from plotly.subplots import make_subplots
 from torch import Tensor
 
-from .checks import ConfigError, ShapeError, UnknownNameError, check_count, check_finite, choose
+from .checks import ConfigError, NotFiniteError, ShapeError, UnknownNameError, check_count, check_finite, choose
 from .skeletons import SIDE_COLOURS, Skeleton, rest_pose, skeleton
 
 # %% ../nbs/33_plots.ipynb #f019e5bb
@@ -392,6 +394,133 @@ def _grid_axes(fig, shape, cells: int) -> go.Figure:
     fig.update_yaxes(showticklabels=False, ticks="", showgrid=False, zeroline=False, mirror=True, constrain="domain")
     return fig.update_layout(legend=dict(y=1 + 30 / fig.layout.height))
 
+# %% ../nbs/33_plots.ipynb #6b27c1e6
+def _crowding(points: np.ndarray, neighbours: int = 5) -> np.ndarray:
+    "How close the nearest others are for each of the poses (M, J, 3): minus the mean distance (root mean square over joints), metres."
+    if len(points) == 1:
+        return np.zeros(1)
+    flat = torch.from_numpy(points.reshape(len(points), -1)) / points.shape[1] ** 0.5
+    return -torch.cdist(flat, flat).sort(1).values[:, 1 : neighbours + 1].mean(1).numpy()
+
+def _by_method(values, methods: Mapping, name: str) -> dict:
+    "A mapping from some of the methods to something that is not None."
+    if values is not None and not isinstance(values, Mapping):
+        raise ConfigError(f"{name}: expected a mapping from method to values, got {type(values).__name__}")
+    return {choose(key, methods, f"method in {name}"): value for key, value in (values or {}).items() if value is not None}
+
+# %% ../nbs/33_plots.ipynb #bfa72296
+def _add_method(fig, hypotheses, density, body: Skeleton, most: int) -> np.ndarray:
+    "Draw one method's hypotheses into the scene in three steps of opacity; returns the points drawn, (N, 3)."
+    points, density = _chosen(hypotheses, density, most)
+    if points.shape[1] != body.num_joints:
+        raise ShapeError(f"hypotheses: expected the {body.num_joints} joints of {body.name}, got {points.shape[1]}; pass skeleton=…")
+    for opacity, members in _opacity_groups(_crowding(points) if density is None else density, len(points), levels=3):
+        _body_3d(fig, points[members], body, "hypotheses", width=3, opacity=opacity, legend=False)
+    return points.reshape(-1, 3)
+
+def _add_projected(fig, hypotheses, hypotheses_2d, body: Skeleton, most: int) -> np.ndarray:
+    "Draw the projections of the hypotheses that `_chosen` picks; returns the points drawn, (N, 2)."
+    xy, count = _array(hypotheses_2d, "hypotheses_2d", digits=1), len(hypotheses) if np.ndim(hypotheses) == 3 else 1
+    xy = xy[None] if xy.ndim == 2 else xy
+    if xy.shape != (count, body.num_joints, 2):
+        raise ShapeError(f"hypotheses_2d: expected ({count}, {body.num_joints}, 2), the same hypotheses with the joints of {body.name}, got {xy.shape}")
+    xy = xy[np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))]
+    _add_points(fig, xy, "projected hypotheses", COLOURWAY[6], 4, 0.35, legend=False)
+    return xy.reshape(-1, 2)
+
+def _draw_methods(fig, methods: Mapping, densities: Mapping, flat: Mapping, body: Skeleton, body_2d: Skeleton, most: int) -> tuple[list[range], list[np.ndarray], list[np.ndarray]]:
+    "Draw all methods; returns for each which traces it owns, and all points in space and in the image."
+    owned, points, seen = [], [], []
+    for name, hypotheses in methods.items():
+        start = len(fig.data)
+        try:
+            points.append(_add_method(fig, hypotheses, densities.get(name), body, most))
+            if name in flat:
+                seen.append(_add_projected(fig, hypotheses, flat[name], body_2d, most))
+        except (ShapeError, NotFiniteError) as error:
+            raise type(error)(f"method {name!r}: {error}") from error
+        owned.append(range(start, len(fig.data)))
+    return owned, points, seen
+
+# %% ../nbs/33_plots.ipynb #3d2f42b3
+def _menu(names: Sequence[str], owned: Sequence[Sequence[int]], active: int) -> dict:
+    "A menu whose entries show the traces that they own and hide the others'."
+    every = [i for indices in owned for i in indices]
+    buttons = [dict(label=name, method="restyle", args=[dict(visible=[i in mine for i in every]), every]) for name, mine in zip(names, map(set, owned))]
+    return dict(
+        type="dropdown", buttons=buttons, active=active, showactive=False, x=0, xanchor="left", y=1, yanchor="top", pad=dict(l=62, r=0, t=0, b=0),
+        font=dict(color=COLOURWAY[0], size=14), bgcolor="#eef1f5", bordercolor=GRID,
+    )
+
+# %% ../nbs/33_plots.ipynb #030ebe9a
+def _picture_limits(heat: np.ndarray | None, seen: list[np.ndarray]) -> tuple | None:
+    "The ranges (x, y) of the map, or without one those of the points (N, 2) seen; None if there is nothing to see."
+    if heat is not None:
+        return [-0.5, heat.shape[2] - 0.5], [-0.5, heat.shape[1] - 0.5]
+    return tuple(zip(np.concatenate(seen).min(0) - 1, np.concatenate(seen).max(0) + 1)) if seen else None
+
+def _add_shared(fig, keypoints, target, body: Skeleton, body_2d: Skeleton, points: list[np.ndarray], seen: list[np.ndarray]) -> None:
+    "Add what does not depend on the method, with the legend; appends the points drawn to `points` (N, 3) and `seen` (N, 2)."
+    _key(fig, "hypotheses", COLOURWAY[0], three=True)
+    if target is not None:
+        points.append(_one(target, body.num_joints, "target")[0])
+        _body_3d(fig, points[-1][None], body, "ground truth", width=8, colour=TRUTH_COLOUR, markers=True)
+    if seen:
+        _key(fig, "projected hypotheses", COLOURWAY[6], "markers")
+    if keypoints is not None:
+        seen.append(_array(keypoints, "keypoints", digits=2))
+        if seen[-1].shape != (body_2d.num_joints, 2):
+            raise ShapeError(f"keypoints: expected ({body_2d.num_joints}, 2) for {body_2d.name}, got {seen[-1].shape}")
+        _body_2d(fig, seen[-1][None], body_2d, width=2, opacity=0.8, legend=False)
+        _add_points(fig, seen[-1], "keypoints", GREY, 6, 1.0)
+
+# %% ../nbs/33_plots.ipynb #3061b9ce
+def method_selector(
+    methods: Mapping[str, Tensor],  # name → hypotheses (M, J, 3) metres, camera axes, of one frame; (J, 3) for a single guess
+    heatmaps=None,  # (16, H, W) or (H, W) of that frame
+    keypoints=None,  # (16, 2) pixels of the map: what was detected
+    target=None,  # (J, 3) metres: ground truth
+    hypotheses_2d: Mapping[str, Tensor] | None = None,  # name → the same hypotheses projected into the map, (M, 16, 2) pixels; not every method need have them
+    density: Mapping[str, Tensor] | None = None,  # name → (M,) density or log-density; the opacity of the others follows the distance to their five nearest neighbours
+    selected: str | None = None,  # the method shown first; None is the first
+    skeleton: str | Skeleton = "h36m_17",  # the joints of hypotheses and target
+    skeleton_2d: str | Skeleton = "mpii_16",  # the joints of keypoints and projections
+    view: str | Mapping = "oblique",  # a key of `VIEWS`, or an eye direction
+    most: int = 40,  # draw at most this many hypotheses of each method, evenly chosen
+    height: int = 480,  # pixels
+) -> go.Figure:
+    "One frame and a menu of methods: hypotheses in space, and in the image if there is any of heatmaps, keypoints and projections; raises `ShapeError`, `NotFiniteError`, `UnknownNameError`, `ConfigError`."
+    if not isinstance(methods, Mapping) or not methods:
+        raise ConfigError(f"methods: expected a mapping with at least one entry 'name: hypotheses', got {'an empty one' if isinstance(methods, Mapping) else type(methods).__name__}")
+    first = list(methods).index(choose(selected, methods, "method") if selected is not None else next(iter(methods)))
+    density, flat = _by_method(density, methods, "density"), _by_method(hypotheses_2d, methods, "hypotheses_2d")
+    fig, body, body_2d = _figure(height), _skeleton(skeleton), _skeleton(skeleton_2d)
+    heat = None if heatmaps is None else _check_maps(heatmaps)
+    if heat is not None:
+        _add_heat(fig, heat.max(0))
+    owned, points, seen = _draw_methods(fig, methods, density, flat, body, body_2d, most)
+    for i, traces in enumerate(owned):
+        for trace in traces:
+            fig.data[trace].visible = i == first
+    _add_shared(fig, keypoints, target, body, body_2d, points, seen)
+    return _lay_out_selector(fig, _menu(list(methods), owned, first), _floor(fig, np.concatenate(points)), _picture_limits(heat, seen), view)
+
+# %% ../nbs/33_plots.ipynb #c8ff6841
+def _lay_out_selector(fig, menu: dict, points: np.ndarray, limits: tuple | None, view) -> go.Figure:
+    "From top to bottom: the menu, the legend, the scene and, if it has `limits`, the picture beside it."
+    height = fig.layout.height
+    top = max(0.3, 1 - 90 / height)
+    fig.update_layout(
+        scene=_scene(view, points) | dict(domain=dict(x=[0, 0.58 if limits else 1], y=[0, top]), uirevision="methods"), uirevision="methods",
+        updatemenus=[menu], margin=dict(l=0, r=0, t=0, b=0), legend=dict(y=1 - 42 / height, yanchor="top"),
+    )
+    fig.add_annotation(text="method", x=0, y=1, xref="paper", yref="paper", xanchor="left", yanchor="top", yshift=-7, showarrow=False)
+    if limits:
+        _picture_axes(fig, tuple([float(v) for v in axis] for axis in limits))
+        fig.update_xaxes(domain=[0.6, 1])
+        fig.update_yaxes(domain=[0, top])
+    return fig
+
 # %% ../nbs/33_plots.ipynb #73ccd45f
 def _columns(frame: pd.DataFrame, *names: str | None) -> None:
     "Refuse a table without the named columns or without rows."
@@ -560,6 +689,202 @@ def trend_figure(
                     error_y=dict(type="data", symmetric=False, array=high - median, arrayminus=median - low, color=COLOURWAY[1], thickness=1.5, width=3))
     fig.update_xaxes(title_text=x_title, type="log" if log else None)
     return fig.update_yaxes(title_text=y_title, type="log" if log else None)
+
+# %% ../nbs/33_plots.ipynb #8c08e052
+_PLACES: dict[str, tuple[int, int]] = {"top center": (0, 1), "bottom center": (0, -1), "top right": (1, 1), "bottom left": (-1, -1), "top left": (-1, 1), "bottom right": (1, -1), "middle right": (1, 0), "middle left": (-1, 0)}
+
+def _place_labels(
+    points: np.ndarray,  # (N, 2) pixels, y up: the markers
+    texts: Sequence[str],  # N labels
+    taken: np.ndarray,  # (P, 2) pixels: other places that ink covers
+) -> list[str]:  # N of plotly's text positions
+    "Where to write each label so that it covers little; greedy, in the order given."
+    chosen = []
+    for point, text in zip(points, texts):
+        half = np.array([3.5 * len(text) + 3, 8])
+        best = None
+        for cost, (place, side) in enumerate(_PLACES.items()):
+            centre = point + np.array(side) * (half + (5 if 0 in side else 2))
+            cost = 0.2 * cost + (np.abs(taken - centre) < half + 1).all(1).sum()
+            if best is None or cost < best[0]:
+                best = cost, place, centre
+        chosen.append(best[1])
+        around = np.stack(np.meshgrid(np.linspace(-1, 1, 9), np.linspace(-1, 1, 5)), -1).reshape(-1, 2)
+        taken = np.concatenate([taken, best[2] + around * half])
+    return chosen
+
+def _ink(points: np.ndarray, bars: np.ndarray) -> np.ndarray:
+    "Places (P, 2) that a line through points (N, 2), its markers and its error bars of half-height (N,) cover, all in pixels."
+    along = np.linspace(0, 1, 60)[:, None, None]
+    spine = points[None, :, :] + np.linspace(-1, 1, 21)[:, None, None] * np.stack([0 * bars, bars], -1)
+    return np.concatenate([(points[:-1] * (1 - along) + points[1:] * along).reshape(-1, 2), spine.reshape(-1, 2), np.repeat(points, 10, 0)])
+
+# %% ../nbs/33_plots.ipynb #43421eba
+def _log_ticks(low: float, high: float, most: int = 9) -> list[float]:
+    "Ticks between two positive numbers: 1, 2, 5 times powers of ten, or the powers alone if that is too many."
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [float(f"{d * s:.6g}") for d in decades for s in steps if low <= d * s <= high]
+        if len(ticks) <= most:
+            break
+    return ticks
+
+def _numbers(frame: pd.DataFrame, column: str, positive: bool = False) -> np.ndarray:
+    "A column as finite numbers; raises `ConfigError`, `NotFiniteError`."
+    try:
+        values = _array(frame[column].to_numpy(dtype=float), column, digits=9)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, NotFiniteError):
+            raise
+        raise ConfigError(f"column {column!r}: expected numbers, got {frame[column].dtype}") from error
+    if positive and (values <= 0).any():
+        raise ConfigError(f"column {column!r}: expected numbers above zero on a logarithmic axis, got {values.min():g}")
+    return values
+
+# %% ../nbs/33_plots.ipynb #b2aa30a4
+def _tradeoff_table(frame: pd.DataFrame, x: str, value: str, group: str | None, label: str | None, error: str | None) -> pd.DataFrame:
+    "The columns x, y, bar, group and text of a tidy table, sorted by x."
+    bars = _numbers(frame.assign(**{error: frame[error].fillna(0)}), error) if error in frame.columns else 0.0
+    texts = [] if label is None else ["" if pd.isna(v) else f"{v:g}" if isinstance(v, (int, float, np.number)) else str(v) for v in frame[label]]
+    names = frame[group].astype(str).to_numpy() if group else ""
+    table = pd.DataFrame(dict(x=_numbers(frame, x, positive=True), y=_numbers(frame, value), bar=bars, group=names, text=texts or ""))
+    return table.sort_values("x", kind="stable", ignore_index=True)
+
+def _band(within: tuple[float, float] | None) -> tuple:
+    "Lower edge, middle and upper edge of a band; empty without one."
+    if within is None:
+        return ()
+    if np.shape(within) != (2,) or not np.isfinite(np.asarray(within, dtype=float)).all() or within[1] < 0:
+        raise ConfigError(f"within: expected a value and a fraction of it, e.g. (62.1, 0.01), got {within!r}")
+    return within[0] * (1 - within[1]), within[0], within[0] * (1 + within[1])
+
+def _padded(low: float, high: float, share: float, least: float) -> list[float]:
+    "A range with a margin of a share of its length on both sides."
+    margin = max(share * (high - low), least)
+    return [float(low - margin), float(high + margin)]
+
+# %% ../nbs/33_plots.ipynb #bbff7d12
+def tradeoff_figure(
+    frame: pd.DataFrame,  # one row for each marker
+    x: str = "seconds",  # column of the horizontal axis, above zero
+    value: str = "value",  # column of the vertical axis
+    group: str | None = "variant",  # one line for each value of this column; None is one line without a legend
+    label: str | None = "steps",  # column of the texts beside the markers; missing values get none, None writes nothing
+    error: str | None = "stderr",  # column of half-heights of error bars, used if it is there; missing values have no bar
+    x_title: str = "seconds",  # label
+    y_title: str = "error (mm)",  # label
+    within: tuple[float, float] | None = None,  # a value and a fraction of it: shades value ± fraction · value
+    within_label: str | None = None,  # the band's legend; None says e.g. "within 1 % of 62.1"
+    height: int = 400,  # pixels
+) -> go.Figure:
+    "Error against time, a line for each method and a labelled marker for each of its settings; raises `UnknownNameError`, `ConfigError`, `NotFiniteError`."
+    _columns(frame, x, value, group, label)
+    table, band = _tradeoff_table(frame, x, value, group, label, error), _band(within)
+    low, high = min([*(table.y - table.bar), *band]), max([*(table.y + table.bar), *band])
+    ranges = _padded(*np.log10([table.x.min(), table.x.max()]), 0.06, 0.3), _padded(low, high, 0.1, 1e-3 * max(abs(high), 1e-9))
+    fig = _figure(height, xaxis=dict(type="log", range=ranges[0], title_text=x_title), yaxis=dict(range=ranges[1], title_text=y_title))
+    if band:
+        _add_within(fig, band, within_label or f"within {100 * within[1]:g} % of {within[0]:.4g}", ranges[0])
+    _add_tradeoffs(fig, table, list(dict.fromkeys(frame[group].astype(str))) if group else [""], ranges, height)
+    ticks = _log_ticks(*(10 ** np.array(ranges[0])))
+    return fig.update_xaxes(tickvals=ticks, ticktext=[f"{t:g}" for t in ticks])
+
+# %% ../nbs/33_plots.ipynb #9c79dda5
+def _add_within(fig, band: tuple[float, float, float], name: str, span: Sequence[float]) -> None:
+    "A horizontal band over the whole log10 range `span`, with a line in the middle."
+    (low, value, high), ends = band, [float(10**v) for v in span]
+    fig.add_scatter(x=[*ends, *ends[::-1]], y=[low, low, high, high], fill="toself", fillcolor=_fade(GREY, 0.22), mode="lines", line=dict(width=0, color=GREY), name=name, legendgroup=name, hoverinfo="skip")
+    fig.add_scatter(x=ends, y=[value, value], mode="lines", line=dict(color=GREY, width=1.5, dash="dash"), legendgroup=name, showlegend=False, hoverinfo="skip", name=name)
+
+def _add_tradeoffs(fig, table: pd.DataFrame, names: Sequence[str], ranges: Sequence, height: int, width: float = 620) -> None:
+    "Lines with labelled markers; columns x, y, bar, group, text. Labels are placed for a plot about `width` pixels wide."
+    scale = np.array([width / (ranges[0][1] - ranges[0][0]), (height - 100) / (ranges[1][1] - ranges[1][0])])
+    pixels = np.stack([np.log10(table.x), table.y], -1) * scale
+    lines = {name: np.flatnonzero(table.group == name) for name in names}
+    taken = np.concatenate([_ink(pixels[rows], table.bar.to_numpy()[rows] * scale[1]) for rows in lines.values()])
+    spots = np.array(_place_labels(pixels, table.text.tolist(), taken))
+    for i, (name, rows) in enumerate(lines.items()):
+        line, colour = table.iloc[rows], COLOURWAY[i % len(COLOURWAY)]
+        fig.add_scatter(
+            x=line.x.tolist(), y=line.y.tolist(), name=name, showlegend=bool(name), mode="+".join((["lines"] if len(rows) > 1 else []) + ["markers"] + (["text"] if line.text.any() else [])),
+            text=line.text.tolist(), textposition=spots[rows].tolist(), textfont=dict(size=12, color=colour), cliponaxis=False, line=dict(color=colour, width=2.5), marker=dict(color=colour, size=8),
+            error_y=dict(type="data", array=line.bar.tolist(), color=colour, thickness=1.5, width=3, visible=bool(line.bar.any())), hovertemplate="%{x:.3g}: %{y:.2f}" + (" (%{text})" if line.text.any() else "") + "<extra>" + name + "</extra>",
+        )
+
+# %% ../nbs/33_plots.ipynb #56946c7b
+def _strength(values: np.ndarray, better: str | float) -> np.ndarray:
+    "How good each value (N,) is in its column: 1 the best, 0 the worst, NaN where nothing was measured."
+    if better not in ("lower", "higher") and (isinstance(better, bool) or not isinstance(better, (int, float)) or not np.isfinite(better)):
+        raise ConfigError(f"better: expected 'lower', 'higher' or the number that values should be close to, got {better!r}")
+    merit = values if better == "higher" else -values if better == "lower" else -np.abs(values - better)
+    low, high = np.nanmin(merit), np.nanmax(merit)
+    return np.where(np.isnan(merit), np.nan, 1.0) if high == low else (merit - low) / (high - low)
+
+def _wrapped(heading: str, width: int = 11) -> str:
+    "A heading in lines of few letters; breaks between words and after hyphens only, and keeps the breaks that are there."
+    return "<br>".join("<br>".join(wrap(line, width, break_long_words=False)) for line in heading.split("<br>"))
+
+def _per_column(setting, columns: Sequence[str], otherwise, name: str) -> dict:
+    "One setting for all columns, or a mapping that names some of them."
+    if isinstance(setting, Mapping):
+        return {c: otherwise for c in columns} | {choose(c, columns, f"column in {name}"): v for c, v in setting.items()}
+    return {c: otherwise if setting is None else setting for c in columns}
+
+# %% ../nbs/33_plots.ipynb #e338e388
+def _formatted(numbers: np.ndarray, form: str | None) -> list[str]:
+    "The numbers of a column as texts; without a format all have the decimals that show three digits of the largest."
+    if form is None:
+        largest = np.abs(numbers).max()
+        form = f".{int(np.clip(2 - np.floor(np.log10(largest)), 0, 6)) if largest else 0}f"
+    try:
+        return [format(float(v), form) for v in numbers]
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"text: expected a column's name or a format such as '.1f', got {form!r}") from error
+
+# %% ../nbs/33_plots.ipynb #a7ae9646
+STRENGTH_SCALE: tuple = ((0.0, _fade(COLOURWAY[0], 0.03)), (1.0, _fade(COLOURWAY[0], 0.36)))
+
+def score_heatmap(
+    frame: pd.DataFrame,  # tidy table, one row for each cell
+    rows: str = "variant",  # column of the rows, in order of appearance
+    columns: str = "metric",  # column of the columns, in order of appearance
+    value: str = "value",  # column of numbers; NaN counts as not measured
+    better: str | float | Mapping = "lower",  # "lower", "higher", or a number to be close to; or metric → one of them, the others are "lower"
+    headings: Mapping[str, str] | None = None,  # metric → heading with its unit, e.g. "minMPJPE (mm)"; long ones are broken between words
+    text: str | Mapping | None = None,  # format of the numbers, e.g. ".1f", or metric → format; or the name of a column with the texts of the cells. None shows three digits of a column's largest number
+    height: int | None = None,  # pixels; None gives every row 34
+) -> go.Figure:
+    "A table whose columns are coloured from best (strong) to worst (pale), the best in bold; raises `UnknownNameError`, `ConfigError`, `NotFiniteError`."
+    _columns(frame, rows, columns, value)
+    if frame.duplicated([rows, columns]).any():
+        raise ConfigError(f"frame: expected one row for each pair of {rows!r} and {columns!r}, got several for {frame.loc[frame.duplicated([rows, columns]), [rows, columns]].iloc[0].tolist()}; average them first, e.g. with over_seeds")
+    side, top = (list(dict.fromkeys(frame[c].astype(str))) for c in (rows, columns))
+    wanted, format_of = _per_column(better, top, "lower", "better"), _per_column(text, top, None, "text")
+    strength, texts = np.full((len(side), len(top)), np.nan), np.full((len(side), len(top)), "–", dtype=object)
+    for j, (name, column) in enumerate(frame.astype({columns: str}).groupby(columns, sort=False)):
+        column = column[column[value].notna()]
+        at, numbers = [side.index(str(v)) for v in column[rows]], _numbers(column, value)
+        if len(at):
+            strength[at, j] = _strength(numbers, wanted[name])
+            texts[at, j] = column[text].astype(str) if isinstance(text, str) and text in frame.columns else _formatted(numbers, format_of[name])
+    heads = _per_column(headings or {}, top, None, "headings")
+    return _table(strength, texts, side, [_wrapped(heads[name] or name) for name in top], height)
+
+# %% ../nbs/33_plots.ipynb #0a5eece4
+def _table(strength: np.ndarray, texts: np.ndarray, side: Sequence[str], top: Sequence[str], height: int | None) -> go.Figure:
+    "Cells (R, C) with their strength as colour and a text, row names on the left and headings above."
+    space = 16 * max(h.count("<br>") + 1 for h in top) + 12
+    fig = _figure(space + 34 * len(side) if height is None else height, margin=dict(l=2, r=0, t=space, b=0), showlegend=False)
+    gap = dict(xgap=2, ygap=2, showscale=False, zmin=0, zmax=1, hoverinfo="skip")
+    fig.add_heatmap(z=[[None if np.isnan(v) else round(float(v), 3) for v in row] for row in strength], colorscale=STRENGTH_SCALE, **gap)
+    if np.isnan(strength).any():
+        fig.add_heatmap(z=[[1 if np.isnan(v) else None for v in row] for row in strength], colorscale=[(0, _fade(GREY, 0.16)), (1, _fade(GREY, 0.16))], **gap)
+    y, x = np.indices(strength.shape).reshape(2, -1).tolist()
+    shown = [f"<b>{t}</b>" if s == 1 else t for t, s in zip(texts.ravel(), strength.ravel())]
+    fig.add_scatter(x=x, y=y, mode="text", text=shown, textfont=dict(size=13), hoverinfo="skip", cliponaxis=False)
+    plain = dict(showgrid=False, showline=False, zeroline=False, ticks="", fixedrange=True)
+    fig.update_xaxes(side="top", tickvals=list(range(len(top))), ticktext=list(top), tickangle=0, tickfont=dict(size=12), range=[-0.5, len(top) - 0.5], automargin=False, ticklabeloverflow="allow", **plain)
+    return fig.update_yaxes(tickvals=list(range(len(side))), ticktext=list(side), range=[len(side) - 0.5, -0.5], ticklabelstandoff=6, **plain)
 
 # %% ../nbs/33_plots.ipynb #b52efa91
 _BOX = (1.0, 0.42)  # width and height of a box, in the units of its position

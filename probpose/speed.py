@@ -42,7 +42,7 @@ from .metrics import cps, pa_mpjpe
 from .models.poseflow import LATENT, PoseFlow, PoseFlowConfig, poseflow_config, vector_to_pose
 from .plots import COLOURWAY, FIGURE_TEMPLATE, GREY
 from .skeletons import conversion_matrix
-from .studies import _Shown
+from .studies.base import Shown
 from .training import BatchOrder, TrainingConfig, _iterate, _Run
 
 # %% ../nbs/37_speed.ipynb #2eec7ddf
@@ -586,7 +586,7 @@ def limits_table(
     return ArtifactTable(pd.DataFrame(rows).set_index("task"), f"Matrix-multiply peak {peak:.0f} GFLOP/s, memory bandwidth {bandwidth:.1f} GB/s; in brackets the share of the peak.\n{caption}")
 
 # %% ../nbs/37_speed.ipynb #35c6bc62
-class _SpeedMeasures(_Shown):
+class _SpeedMeasures(Shown):
     "What the benchmark chapter measures."
     chapter = "speed"
 

@@ -26,6 +26,10 @@ FIT = Gaussians(torch.ones(16), POINTS, COVARIANCE, torch.ones(16, dtype=torch.b
 MAPS = render_gaussians(FIT)
 RUNS = pd.DataFrame([dict(variant=v, hypotheses=n, action=a, seed=s, value=50 / n + 4 * s + 9 * (v == "b") + 2 * (a == "sit")) for v in "ab" for n in (1, 10, 200) for a in ("walk", "sit") for s in (0, 1, 2)])
 LEVELS = torch.linspace(0.05, 0.95, 19)
+METHODS = {f"method {i}": PERSON + 0.02 * (i + 1) * noise(40, 17, 3, seed=i) for i in range(7)}
+FLAT = {name: POINTS + 2 * noise(40, 16, 2) for name in METHODS}
+COSTS = pd.DataFrame([dict(variant=v, steps=n, seconds=0.02 * n, value=60 + e / n, stderr=0.5) for v, e in (("diffusion", 30), ("flow matching", 12)) for n in (1, 2, 5, 10, 25)] + [dict(variant="one step", seconds=0.05, value=63.0)])
+SCORES = pd.DataFrame([dict(variant=v, metric=m, value=float(i + 10 * j)) for i, v in enumerate("abc") for j, m in enumerate(("mpjpe", "pck", "gap")) if (v, m) != ("c", "pck")])
 
 FIGURES = {
     "pose": lambda: plots.pose_figure(HYPOTHESES, target=PERSON, mode=PERSON + 0.01, density=noise(200)),
@@ -42,6 +46,10 @@ FIGURES = {
     "calibration": lambda: plots.calibration_figure({"model": (LEVELS, LEVELS**2)}),
     "spread": lambda: plots.spread_figure(1000 * HYPOTHESES.std(0)),
     "trend": lambda: plots.trend_figure(noise(5000).square() + 1, noise(5000, seed=1).abs()),
+    "selector": lambda: plots.method_selector(METHODS, MAPS, POINTS, PERSON, FLAT, density={"method 2": noise(40)}),
+    "selector, space only": lambda: plots.method_selector({"one": PERSON}),
+    "tradeoff": lambda: plots.tradeoff_figure(COSTS, within=(60.48, 0.01)),
+    "scores": lambda: plots.score_heatmap(SCORES),
 }
 
 
@@ -175,6 +183,94 @@ def test_spread_averages_images():
     assert np.allclose(plots.spread_figure(spread).data[0].y, 20)
 
 
+def test_menu_switches_each_methods_traces_and_nothing_else():
+    fig = plots.method_selector(METHODS, MAPS, POINTS, PERSON, FLAT, selected="method 4")
+    (menu,) = fig.layout.updatemenus
+    assert [button.label for button in menu.buttons] == list(METHODS) and menu.active == 4
+    assert {button.method for button in menu.buttons} == {"restyle"} and all(list(button.args[0]) == ["visible"] for button in menu.buttons)
+    switched = menu.buttons[0].args[1]
+    visible = np.array([button.args[0]["visible"] for button in menu.buttons])
+    assert len(set(switched)) == len(switched) and (visible.sum(0) == 1).all(), "each switched trace belongs to one method"
+    assert [fig.data[i].visible for i in switched] == visible[4].tolist()
+    assert {fig.data[i].name for i in switched} == {"hypotheses", "projected hypotheses"}
+    assert all(trace.visible is None for i, trace in enumerate(fig.data) if i not in switched)
+    assert sum(trace.type == "heatmap" for trace in fig.data) == 1
+    assert fig.layout.uirevision and fig.layout.scene.uirevision and len(fig.data) < 110
+
+
+def test_menu_shows_every_hypothesis_and_its_projection_in_fixed_axes():
+    fig = plots.method_selector(METHODS, MAPS, POINTS, PERSON, FLAT)
+    menu, everything = fig.layout.updatemenus[0], np.concatenate([plots.upright(h).reshape(-1, 3) for h in METHODS.values()])
+    for (name, hypotheses), button in zip(METHODS.items(), menu.buttons):
+        mine = [fig.data[i] for i, on in zip(button.args[1], button.args[0]["visible"]) if on]
+        drawn = {v for trace in mine if trace.type == "scatter3d" for v in trace.x if v is not None}
+        assert drawn == set(plots.upright(hypotheses)[..., 0].ravel().tolist())
+        (cloud,) = [trace for trace in mine if trace.type == "scatter"]
+        assert np.allclose(np.stack([cloud.x, cloud.y], -1), FLAT[name].reshape(-1, 2).numpy(), atol=0.051)
+    for axis, values in zip(("xaxis", "yaxis", "zaxis"), everything.T):
+        low, high = fig.layout.scene[axis].range
+        assert low <= values.min() and values.max() <= high
+    assert list(fig.layout.xaxis.range) == [-0.5, 63.5] and list(fig.layout.yaxis.range) == [63.5, -0.5]
+
+
+def test_without_a_density_lonely_hypotheses_are_faint():
+    crowd = PERSON + 0.01 * noise(20, 17, 3)
+    fig = plots.method_selector({"one": torch.cat([crowd, PERSON[None] + torch.tensor([2.0, 0.0, 0.0])])})
+    seen = {trace.opacity: max(v for v in trace.x if v is not None) for trace in fig.data if trace.name == "hypotheses" and trace.opacity is not None}
+    assert len(seen) == 3 and seen[min(seen)] > 2 > max(seen[opacity] for opacity in sorted(seen)[1:])
+
+
+def test_menu_thins_hypotheses_and_projections_alike():
+    fig = plots.method_selector({"one": HYPOTHESES}, hypotheses_2d={"one": torch.arange(200.0)[:, None, None].expand(200, 16, 2)}, most=5)
+    cloud = next(trace for trace in fig.data if trace.type == "scatter" and trace.visible)
+    kept = np.unique(cloud.x).astype(int)
+    drawn = {v for trace in fig.data if trace.type == "scatter3d" and trace.visible for v in trace.x if v is not None}
+    assert len(kept) == 5 and drawn == set(plots.upright(HYPOTHESES[kept])[..., 0].ravel().tolist())
+
+
+def test_selector_of_many_hypotheses_stays_small():
+    many = {f"method {i}": PERSON + noise(1000, 17, 3) for i in range(7)}
+    assert len(plots.method_selector(many, MAPS, POINTS, PERSON, {name: POINTS + noise(1000, 16, 2) for name in many}).to_json()) < 400_000
+
+
+def test_tradeoff_draws_lines_single_markers_and_error_bars():
+    fig = plots.tradeoff_figure(COSTS.sample(frac=1, random_state=0), group="variant")
+    lines = {trace.name: trace for trace in fig.data}
+    assert fig.layout.xaxis.type == "log" and lines["one step"].mode == "markers" and lines["diffusion"].mode == "lines+markers+text"
+    assert list(lines["diffusion"].text) == ["1", "2", "5", "10", "25"] and list(lines["diffusion"].x) == sorted(lines["diffusion"].x)
+    assert list(lines["diffusion"].error_y.array) == [0.5] * 5 and not lines["one step"].error_y.visible
+    low, high = fig.layout.yaxis.range
+    assert low < 59.9 and high > 90.5 and 10 ** fig.layout.xaxis.range[0] < 0.02 and 10 ** fig.layout.xaxis.range[1] > 0.5
+    assert all(10 ** fig.layout.xaxis.range[0] <= tick <= 10 ** fig.layout.xaxis.range[1] for tick in fig.layout.xaxis.tickvals)
+
+
+def test_tradeoff_band_and_its_legend():
+    fig = plots.tradeoff_figure(COSTS, within=(50.0, 0.02))
+    band = next(trace for trace in fig.data if trace.fill == "toself")
+    assert set(band.y) == {49.0, 51.0} and band.name == "within 2 % of 50" and fig.layout.yaxis.range[0] < 49
+    assert plots.tradeoff_figure(COSTS, within=(50.0, 0.02), within_label="as good as 25 steps").data[0].name == "as good as 25 steps"
+
+
+def test_labels_of_markers_do_not_cover_each_other():
+    crowded = pd.DataFrame(dict(variant=list("abcd"), steps=[100, 200, 300, 400], seconds=[1.0, 1.0, 1.02, 1.02], value=[50.0, 50.2, 50.0, 50.2]))
+    fig = plots.tradeoff_figure(pd.concat([crowded, pd.DataFrame([dict(variant="far", steps=1, seconds=0.01, value=90.0)])]))
+    places = [trace.textposition[0] for trace in fig.data if trace.name in "abcd"]
+    assert len(set(places)) == 4
+
+
+def test_scores_are_coloured_column_by_column():
+    fig = plots.score_heatmap(SCORES, better={"pck": "higher", "gap": 20.9}, text={"mpjpe": ".2f"}, headings={"pck": "PCK (%)"})
+    cells, missing, words = fig.data
+    assert [row[0] for row in cells.z] == [1, 0.5, 0], "lower is better"
+    assert [row[1] for row in cells.z] == [0, 1, None], "higher is better"
+    assert [row[2] for row in cells.z] == [0.2, 1, 0], "21 is closest to 20.9, then 20, then 22"
+    assert [row[1] for row in missing.z] == [None, None, 1]
+    assert list(words.text) == ["<b>0.00</b>", "10.0", "20.0", "1.00", "<b>11.0</b>", "<b>21.0</b>", "2.00", "–", "22.0"]
+    assert list(fig.layout.xaxis.ticktext) == ["mpjpe", "PCK (%)", "gap"] and list(fig.layout.yaxis.ticktext) == ["a", "b", "c"]
+    assert words.textfont.color is None, "numbers have the colour of the page's text"
+    assert all("rgba" in colour and float(colour.rstrip(")").split(",")[-1]) <= 0.5 for trace in (cells, missing) for _, colour in trace.colorscale)
+
+
 @pytest.mark.parametrize(
     ("error", "call"),
     [
@@ -205,6 +301,33 @@ def test_spread_averages_images():
         (ShapeError, lambda: plots.trend_figure([], [])),
         (UnknownNameError, lambda: plots.skeleton_figure("coco_17", labels="all")),
         (ShapeError, lambda: plots.skeleton_figure("coco_17", points=torch.zeros(16, 3))),
+        (ConfigError, lambda: plots.method_selector({})),
+        (ConfigError, lambda: plots.method_selector([HYPOTHESES])),
+        (ConfigError, lambda: plots.method_selector(METHODS, most=0)),
+        (ConfigError, lambda: plots.method_selector(METHODS, density=torch.ones(40))),
+        (UnknownNameError, lambda: plots.method_selector(METHODS, selected="other")),
+        (UnknownNameError, lambda: plots.method_selector(METHODS, hypotheses_2d={"other": FLAT["method 1"]})),
+        (UnknownNameError, lambda: plots.method_selector(METHODS, view="below")),
+        (ShapeError, lambda: plots.method_selector({"one": HYPOTHESES[:, :16]})),
+        (ShapeError, lambda: plots.method_selector(METHODS, target=HYPOTHESES)),
+        (ShapeError, lambda: plots.method_selector(METHODS, heatmaps=MAPS[None])),
+        (ShapeError, lambda: plots.method_selector(METHODS, keypoints=POINTS[:5])),
+        (ShapeError, lambda: plots.method_selector(METHODS, hypotheses_2d={"method 1": FLAT["method 1"][:39]})),
+        (ShapeError, lambda: plots.method_selector(METHODS, density={"method 1": torch.ones(39)})),
+        (NotFiniteError, lambda: plots.method_selector({"one": HYPOTHESES * float("nan")})),
+        (UnknownNameError, lambda: plots.tradeoff_figure(COSTS, x="time")),
+        (UnknownNameError, lambda: plots.tradeoff_figure(COSTS.iloc[:0])),
+        (ConfigError, lambda: plots.tradeoff_figure(COSTS.assign(seconds=0.0))),
+        (ConfigError, lambda: plots.tradeoff_figure(COSTS.assign(value="low"))),
+        (ConfigError, lambda: plots.tradeoff_figure(COSTS, within=(60.0, -0.01))),
+        (NotFiniteError, lambda: plots.tradeoff_figure(COSTS.assign(value=float("nan")))),
+        (UnknownNameError, lambda: plots.score_heatmap(SCORES, rows="method")),
+        (UnknownNameError, lambda: plots.score_heatmap(SCORES, better={"pkc": "higher"})),
+        (UnknownNameError, lambda: plots.score_heatmap(SCORES, headings={"pkc": "PCK (%)"})),
+        (ConfigError, lambda: plots.score_heatmap(SCORES, better="less")),
+        (ConfigError, lambda: plots.score_heatmap(SCORES, text="label")),
+        (ConfigError, lambda: plots.score_heatmap(pd.concat([SCORES, SCORES]))),
+        (NotFiniteError, lambda: plots.score_heatmap(SCORES.assign(value=float("inf")))),
     ],
 )
 def test_bad_input(error, call):

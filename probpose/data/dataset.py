@@ -235,9 +235,11 @@ class PoseDataset(_Table):
         "Only the hard frames, as the split `hard`."
         return replace(self[self.hard], split="hard")
 
-    def batch(self, indices: Tensor) -> dict:  # indices (b,) on the data set's device
-        "`poses (b, 17, 3)`, `keypoints (b, 16, 2)` as detected, `keypoints_true (b, 16, 2)` and `detections`."
+    def batch(self, indices: Tensor, heatmaps: bool = False) -> dict:  # indices (b,) on the data set's device
+        "`poses (b, 17, 3)`, `keypoints (b, 16, 2)` as detected, `keypoints_true (b, 16, 2)` and `detections`, with their rendered heatmaps if asked for."
         detections = self.detections[indices]
+        if heatmaps:
+            detections = replace(detections, heatmaps=self.heatmaps(indices))
         return {"poses": self.poses[indices], "keypoints": detections.keypoints, "keypoints_true": self.keypoints_true[indices], "detections": detections}
 
     def heatmaps(self, index=slice(None), sigma_gt: float = 2.0) -> Tensor:  # (n, 16, size, size)

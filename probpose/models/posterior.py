@@ -70,6 +70,7 @@ class Prepared:
 class PosePosterior(nn.Module, ABC):
     "A distribution over 3D poses given 2D evidence; the base of every model in this library."
     has_density = False  # whether `log_prob` is available
+    reads_heatmaps = False  # whether `detections` should carry heatmaps; without, a model falls back on their Gaussians
     joints = 17  # Human3.6M-17
 
     def __init__(self, config):

@@ -24,6 +24,9 @@ PARAMETERS = {"tier": "smoke", "dataset": "synthetic", "seed": 0} | {k: config[k
 # Chapters whose results are committed to book/results: on which data, with how many seeds. Ablations are trained for the first seed only, the main variants for all.
 STUDIES = {
     "poseflow": {"datasets": ["cmu"], "seeds": [0, 1, 2], "main": ["mean_pose", "martinez", "full"]},
+    "baselines": {"datasets": ["cmu"], "seeds": [0, 1, 2], "main": ["mdn", "cvae"]},
+    "diffpose": {"datasets": ["cmu"], "seeds": [0, 1, 2], "main": ["full", "predicts_pose"]},
+    "head_to_head": {"datasets": ["cmu"], "seeds": [0], "after": ["poseflow", "baselines", "diffpose"]},  # compares what the others have trained
     "speed": {"datasets": ["synthetic"], "seeds": [0]},
 }
 # What one study asks of a machine: minutes, MB and graphics cards; a cluster's partition and account go on the command line
@@ -51,6 +54,11 @@ def main_only(wildcards):
     "For every seed but the first: the option that leaves the ablations out."
     study = STUDIES[wildcards.chapter]
     return "" if int(wildcards.seed) == study["seeds"][0] or "main" not in study else f" -y 'variants: [{', '.join(study['main'])}]'"
+
+
+def trained_before(wildcards):
+    "Results of the chapters whose models a chapter takes."
+    return [f"_build/studies/{chapter}-{wildcards.dataset}-{wildcards.tier}-{wildcards.seed}.json" for chapter in STUDIES[wildcards.chapter].get("after", [])]
 
 
 # Every shell command sees the programs beside this Python, one thread for each job that runs at the same time, figures as data,
@@ -109,7 +117,7 @@ rule site:
 
 
 rule study:
-    input: source="book/{chapter}.md", library=LIBRARY
+    input: trained_before, source="book/{chapter}.md", library=LIBRARY
     output:
         result="_build/studies/{chapter}-{dataset}-{tier}-{seed}.json",
         notebook="_build/studies/{chapter}-{dataset}-{tier}-{seed}.ipynb",

@@ -359,7 +359,8 @@ BORROWED = {  # chapter → {(lender, its variant): name here}
     "baselines": {("poseflow", "mean_pose"): "mean_pose", ("poseflow", "martinez"): "martinez", ("poseflow", "full"): "poseflow"},
     "head_to_head": {
         ("poseflow", "mean_pose"): "mean_pose", ("poseflow", "martinez"): "martinez", ("baselines", "mdn"): "mdn", ("baselines", "cvae"): "cvae",
-        ("poseflow", "full"): "poseflow", ("diffpose", "full"): "diffpose",
+        ("poseflow", "full"): "poseflow", ("diffpose", "full"): "diffpose", ("diffpose", "predicts_pose"): "diffpose_pose",
+        ("baselines", "noise"): "noise",
     },
 }
 

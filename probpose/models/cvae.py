@@ -31,14 +31,14 @@ class CVAEConfig:
     weight_cvae: float = 0.5  # of the reconstruction from the encoder's z
     weight_gsnn: float = 0.5  # of the reconstruction from z ~ N(0, I)
     weight_kl: float = 5e-5  # of the divergence in nats against errors in square metres; ours
-    lr: float = 1e-3  # ours
-    decay: float = 0.01  # learning-rate factor reached at the end, exponentially; ours
+    lr: float = 1e-3
+    decay: float = 0.01  # learning-rate factor reached at the end, exponentially
     seed: int = 0  # decides the initial weights
 
     @classmethod
     def for_tier(cls, tier: str, **changes) -> "CVAEConfig":
         "The settings of a tier: `smoke`, `laptop` or `full`."
-        sizes = {"smoke": dict(hidden=64, latent=16, draws=2), "laptop": dict(hidden=512, dropout=0.25, draws=4), "full": {}}
+        sizes = {"smoke": dict(hidden=64, latent=16, draws=2), "laptop": dict(hidden=256, dropout=0.25, draws=4), "full": {}}
         return cls(**sizes[choose(tier, sizes, "tier")] | changes)
 
 # %% ../../nbs/25_models_cvae.ipynb #1d952273
@@ -53,6 +53,11 @@ def _check_cvae(config: CVAEConfig) -> None:
         raise ConfigError("weight_cvae and weight_gsnn: expected at least one greater than 0, got 0 and 0; without a reconstruction nothing is learned")
 
 # %% ../../nbs/25_models_cvae.ipynb #13c87534
+def _quiet(layer: nn.Linear) -> nn.Linear:
+    "The layer with weights and biases near zero, but not equal."
+    nn.init.normal_(layer.weight, std=1e-3), nn.init.zeros_(layer.bias)
+    return layer
+
 class _Encoder(nn.Module):
     "q(z | x, y): from 3D `(B, 48)` and 2D `(B, 32)` to mean and log-variance, `(B, latent)` each."
 
@@ -60,7 +65,7 @@ class _Encoder(nn.Module):
         super().__init__()
         blocks = (ResidualBlock(config.hidden, config.dropout) for _ in range(config.blocks))
         self.body = nn.Sequential(*_layer(80, config.hidden, config.dropout), *blocks)
-        self.head = nn.Linear(config.hidden, 2 * config.latent)
+        self.head = _quiet(nn.Linear(config.hidden, 2 * config.latent))
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         return self.head(self.body(torch.cat([x, y], -1))).chunk(2, -1)
@@ -72,7 +77,8 @@ class _Decoder(nn.Module):
     def __init__(self, config: CVAEConfig):
         super().__init__()
         self.condition = nn.Sequential(*_layer(32, config.hidden - config.latent, config.dropout))
-        self.body = nn.Sequential(*(ResidualBlock(config.hidden, config.dropout) for _ in range(config.blocks)), nn.Linear(config.hidden, 48))
+        blocks = (ResidualBlock(config.hidden, config.dropout) for _ in range(config.blocks))
+        self.body = nn.Sequential(*blocks, _quiet(nn.Linear(config.hidden, 48)))
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         features = self.condition(y).expand(len(z), -1, -1)

@@ -38,7 +38,7 @@ class MDNConfig:
     @classmethod
     def for_tier(cls, tier: str, **changes) -> "MDNConfig":
         "The settings of a tier: `smoke`, `laptop` or `full`."
-        sizes = {"smoke": dict(hidden=64), "laptop": dict(hidden=512, dropout=0.25), "full": {}}
+        sizes = {"smoke": dict(hidden=64), "laptop": dict(hidden=256, dropout=0.25), "full": {}}
         return cls(**sizes[choose(tier, sizes, "tier")] | changes)
 
 # %% ../../nbs/24_models_mdn.ipynb #0fde082a

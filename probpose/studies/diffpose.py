@@ -6,12 +6,17 @@
 __all__ = ['MANY', 'diffpose_variant', 'DiffPoseStudy']
 
 # %% ../../nbs/35_studies_diffpose.ipynb #bdfa3fdb
+import pandas as pd
 import torch
 
-from ..artifacts import records_from
-from ..checks import choose
+from ..artifacts import load_curves, records_from, results_folders, select
+from ..checks import choose, generator
+from ..diffusion import data_and_noise
+from ..metrics import mpjpe
 from ..models import DiffPose, PosePosterior, diffpose_config, load_pretrained
 from ..models.diffpose import as_released
+from ..models.poseflow import pose_to_vector, vector_to_pose
+from ..skeletons import MPII_16
 from .base import Pictured, assessed, columns, counted, judged, shipped
 
 # %% ../../nbs/35_studies_diffpose.ipynb #1d736d95
@@ -80,6 +85,59 @@ class _DiffPoseMeasures(Pictured):
 # %% ../../nbs/35_studies_diffpose.ipynb #938fc467
 class DiffPoseStudy(_DiffPoseMeasures):
     "The recipe of the DiffPose chapter: tables 1 to 4 and figures 3 and 4 of Holmquist & Wandt 2023, proper scores and calibration."
+
+    def run(self, variants=None) -> "DiffPoseStudy":
+        "Make, or load, every variant; what a variant measured of itself goes by its name, and the packaged PoseFlow is the full model's guest alone."
+        super().run(variants)
+        for variant, part in self.done.items():
+            if variant != "full":
+                part["records"] = [entry | {"variant": variant} for entry in part["records"] if entry["variant"] != "poseflow_packaged"]
+                part["curves"] = {name if variant in name else name.replace("calibration", f"calibration_{variant}"): curve for name, curve in part["curves"].items()}
+        return self
+
+    def divided(self) -> tuple[int, int]:
+        """Index of an exhibit and of one of its joints (MPII) about which the detector hesitates between two places.
+
+        Among hands and feet with a second mode of more than a quarter of the weight, more than 8 px away, on people whose other joints are certain: where the two modes weigh most alike."""
+        belief = self.exhibits.belief
+        weights, order = belief.weights.sort(-1, descending=True)
+        first, second = belief.means.gather(2, order[..., :2, None].expand(-1, -1, -1, 2)).unbind(2)
+        limbs = torch.tensor([joint.endswith(("wrist", "ankle")) for joint in MPII_16.joints], device=weights.device)
+        doubt = weights[..., 1].where(limbs & ((first - second).norm(dim=-1) > 8), weights.new_zeros(()))
+        widths = self.exhibits.detections.with_gaussians().gaussians.axes[0][..., 0]
+        certain = (weights[..., 1] < 0.05) & (widths < 3.0)
+        alone = (doubt > 0.25) & (certain.sum(1, keepdim=True) - certain.long() == len(MPII_16.joints) - 1)
+        score = doubt.where(alone, 0.001 * doubt)  # without such a person, the most divided joint there is
+        return divmod(int(score.argmax()), len(MPII_16.joints))
+
+    def sweep(self, setting: str, lines: dict[str, tuple[str, ...]]) -> pd.DataFrame:
+        "The shown best error on hard frames against a setting's value: columns variant (the line), the setting, seed, value."
+        tier, rows = self.results["tier"].iloc[0], select(self.results, subset="hard", metric="mpjpe", statistic="best")
+        rows = rows[rows["hypotheses"] == rows["hypotheses"].max()]
+        parts = [rows[rows["variant"] == name].assign(**{"variant": line, setting: getattr(diffpose_config(tier, **_SETTINGS[name]), setting)}) for line, names in lines.items() for name in names]
+        return pd.concat(parts)[["variant", setting, "seed", "value"]].sort_values(setting, kind="stable").reset_index(drop=True)
+
+    def calibrations(self, subset: str = "all") -> dict[str, pd.DataFrame]:
+        "Shown calibration curves (columns levels and observed, means over seeds and joints) of both main variants, and of PoseFlow where it was measured on the same frames."
+        flow, best = load_curves("calibration", *results_folders()), self.results.iloc[0]
+        flow = flow[(flow["chapter"] == "poseflow") & (flow["tier"] == best["tier"]) & (flow["dataset"] == best["dataset"])]
+        flow = flow[flow["subset"] == subset] if len(flow) else flow
+        curves = {"DiffPose": self.curve(f"calibration_{subset}"), "DiffPose, predicts the pose": self.curve(f"calibration_predicts_pose_{subset}"), "PoseFlow": flow}
+        return {name: curve.groupby("level")["observed"].mean().rename_axis("levels").reset_index() for name, curve in curves.items() if len(curve)}
+
+    def implied_error(self, model: DiffPose, count: int = 32, draws: int = 8) -> pd.DataFrame:
+        "For some exhibits noised to every step: how far the pose lies from the truth that the network's answer implies, in millimetres; columns step, value."
+        index, source = torch.arange(min(count, len(self.exhibits))), generator(0, self.device)
+        evidence, poses = self.exhibits.batch(index, heatmaps=True)["detections"].to(self.device), self.exhibits.poses[index].to(self.device)
+        x0, rows, c = 10 * pose_to_vector(poses), [], model.config  # decimetres
+        with torch.inference_mode():
+            projected = model.denoiser.projected(model.condition(model.points(evidence, c.samples - c.include_argmax, source)))
+            for t in range(1, model.schedule.steps + 1):
+                noise = torch.randn(draws, *x0.shape, generator=source, device=source.device)
+                x = model.schedule.diffuse(x0, torch.full(noise.shape[:-1], t, device=x0.device), noise)
+                found, _ = data_and_noise(model.denoiser.conditioned(x, t, projected), x, float(model.schedule.alpha_bars[t]), c.prediction)
+                rows.append({"step": t, "value": mpjpe(vector_to_pose(found / 10), poses).mean().item()})
+        return pd.DataFrame(rows)
 
     def diagram(self, model: DiffPose) -> tuple[dict, list]:
         "Boxes and arrows of the method (Fig. 2 of the paper) with the sizes of this model, for `plots.block_diagram`."

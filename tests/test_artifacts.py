@@ -516,3 +516,33 @@ def test_the_commit_and_whether_the_code_differs_from_it(tmp_path):
     assert artifacts.code_version(tmp_path / "probpose")[1]
     (tmp_path / "elsewhere").mkdir()
     assert artifacts.code_version(tmp_path / "elsewhere") == ("unknown", False)
+
+
+def test_borrowed_records_keep_tier_data_set_and_origin():
+    rows = [
+        {"chapter": chapter, "dataset": dataset, "tier": tier, "seed": seed, "commit": chapter, **artifacts.record(variant, "mpjpe", value, "best", 200)}
+        for chapter, dataset, tier, seed, variant, value in (
+            ("poseflow", "cmu", "laptop", 0, "full", 1.0), ("poseflow", "cmu", "laptop", 1, "full", 2.0), ("poseflow", "cmu", "full", 0, "full", 3.0), ("poseflow", "mine", "laptop", 0, "full", 4.0),
+            ("diffpose", "cmu", "laptop", 0, "full", 5.0), ("baselines", "cmu", "laptop", 0, "mdn", 6.0),
+        )
+    ]
+    table = artifacts.borrowed(pd.DataFrame(rows).reindex(columns=artifacts.RESULT_COLUMNS))
+    lent = table[(table["chapter"] == "diffpose") & (table["variant"] == "poseflow")]
+    assert lent["value"].tolist() == [1.0, 2.0] and set(lent["commit"]) == {"poseflow"}
+    assert table[(table["chapter"] == "poseflow") & (table["variant"] == "mdn")]["value"].tolist() == [6.0]
+    assert len(table[table["chapter"] == "poseflow"]) == 5 and not table.duplicated([*artifacts.RECORD_KEY, "chapter", "dataset", "tier", "seed"]).any()
+
+
+def test_a_chapters_own_record_is_never_replaced_by_a_borrowed_one():
+    rows = [{"chapter": chapter, "dataset": "cmu", "tier": "laptop", "seed": 0, **artifacts.record(variant, "mpjpe", value)} for chapter, variant, value in (("baselines", "mdn", 1.0), ("poseflow", "mdn", 2.0))]
+    table = artifacts.borrowed(pd.DataFrame(rows).reindex(columns=artifacts.RESULT_COLUMNS))
+    assert table[(table["chapter"] == "poseflow") & (table["variant"] == "mdn")]["value"].tolist() == [2.0]
+
+
+def test_every_lender_of_records_has_a_study_with_that_variant():
+    from probpose.studies import STUDIES
+
+    for chapter, lenders in artifacts.BORROWED.items():
+        assert chapter in STUDIES
+        for lender, variant in lenders:
+            assert variant in STUDIES[lender].variants, (lender, variant)

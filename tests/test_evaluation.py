@@ -9,7 +9,7 @@ import torch
 
 from probpose import metrics
 from probpose.checks import ConfigError, NotFiniteError, ShapeError, UnknownNameError, generator
-from probpose.evaluation import _DETECTED, PROTOCOLS, calibration, evaluate, expected_best, hypothesis_curve, kmeans_hypotheses, noise_baseline, representatives, summarise, truth_ranks
+from probpose.evaluation import _DETECTED, PROTOCOLS, calibration, drawn, evaluate, expected_best, hypothesis_curve, kmeans_hypotheses, noise_baseline, representatives, summarise, truth_ranks
 from probpose.geometry import procrustes_svd
 from probpose.skeletons import CPS_JOINTS, H36M_17, MPII_16, PCK_JOINTS_14
 
@@ -343,3 +343,32 @@ def test_the_detected_joint_of_every_pose_joint_has_its_name():
     for name, detected in zip(H36M_17.joints, _DETECTED):
         expected = special.get(name) or words[name[0]] + name[1:].lower().replace("foot", "ankle")
         assert MPII_16.joints[detected] == expected
+
+
+def test_hypotheses_drawn_once_give_the_same_numbers_as_drawing_again():
+    kept = drawn(Fixed(), Frames(), n=9, batch_size=5, **QUIET)
+    judges = [lambda m: evaluate(m, Frames(), n=9, batch_size=7, **QUIET), lambda m: hypothesis_curve(m, Frames(), (1, 9), **QUIET), lambda m: calibration(m, Frames(), 9, **QUIET)]
+    for judge in judges * 2:
+        wanted, found = judge(Fixed()), judge(kept)
+        assert list(wanted.columns) == list(found.columns) and len(wanted) == len(found)
+        for column in wanted.select_dtypes("number"):
+            assert np.allclose(wanted[column], found[column], atol=1e-3), column
+    with pytest.raises(ConfigError, match="9"):
+        kept.sample(Evidence(torch.zeros(2, 17, 3), torch.arange(2)), 4)
+
+
+def test_only_models_that_read_heatmaps_get_them():
+    asked = []
+
+    class Pictures(Frames):
+        def batch(self, indices, heatmaps=False):
+            asked.append(heatmaps)
+            return super().batch(indices)
+
+    class Reader(Fixed):
+        reads_heatmaps = True
+
+    for model, wanted in ((Fixed(), False), (Reader(), True), (representatives(Reader(), 9), True), (drawn(Reader(), Pictures(), 9, **QUIET), False)):
+        asked.clear()
+        evaluate(model, Pictures(), n=5 if hasattr(model, "drawn") else 9, protocols=["mpjpe"], **QUIET)
+        assert set(asked) == {wanted}, type(model)

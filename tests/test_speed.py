@@ -13,6 +13,7 @@ from probpose.artifacts import load_curves, load_results
 from probpose.checks import ConfigError, ProbposeError, UnknownNameError, generator
 from probpose.heatmaps import fit_gaussians, random_gaussians, render_gaussians
 from probpose.metrics import cps, pa_mpjpe
+from probpose.models.diffpose import DiffPose, diffpose_config, soft_histogram
 from probpose.models.poseflow import PoseFlow, poseflow_config
 
 
@@ -37,6 +38,10 @@ def lab(tmp_path_factory):
 
 def small_model(**changes):
     return PoseFlow(poseflow_config("smoke", **{"hidden": 16, "blocks": 2, "init_scale": 0.2} | changes))
+
+
+def small_diffusion(**changes):
+    return DiffPose(diffpose_config("smoke", **{"hidden": 32, "condition_features": 24, "steps": 6} | changes))
 
 
 # ---------------------------------------------------------------------------------------------------------- the clock
@@ -91,6 +96,17 @@ def test_operations_are_counted_through_double_backward():
     assert speed.matmul_gflop(lambda: x + 1) == 0
 
 
+def test_operations_of_fused_layers_are_counted():
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 12, batch_first=True, dropout=0.0).eval()
+    x = torch.randn(3, 5, 8)
+    with torch.inference_mode():
+        counted = speed.matmul_gflop(lambda: layer(x)) * 1e9
+    assert counted == pytest.approx(2 * 3 * 5 * (4 * 8 * 8 + 2 * 8 * 12 + 2 * 5 * 8)) and torch.backends.mha.get_fastpath_enabled()
+    with pytest.raises(KeyError):
+        speed.matmul_gflop(lambda: {}["nothing"])
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
 def test_rates_are_positive_and_sizes_checked():
     assert speed.matmul_peak(32, repeats=1) > 0 and speed.memory_bandwidth(1, repeats=1) > 0
     for wrong in (lambda: speed.matmul_peak(0), lambda: speed.memory_bandwidth(0)):
@@ -133,6 +149,108 @@ def test_plain_training_takes_the_same_steps(frames):
     for mine, other, start in zip(fast.model.parameters(), plain.model.parameters(), model.parameters()):
         assert mine.numel() == 1 or not torch.equal(mine, start)  # the critic's last bias cancels out of its objective
         assert (mine - other).abs().mean() < 0.1 * model.config.lr
+
+
+@pytest.mark.parametrize("channels", [2, 5, 16])
+def test_channels_at_all_centres_add_up_to_the_histogram(channels):
+    positions = torch.cat([4 * torch.rand(2, 30, 3, 2, generator=generator(0)) - 2, torch.tensor([-1.0, 1.0]).expand(2, 1, 3, 2)], 1)
+    weights = torch.rand(2, 31, 3, generator=generator(1))
+    summed = speed.plain_channels(positions, weights, channels).sum(1)
+    assert torch.allclose(summed, soft_histogram(positions, weights, channels), atol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{}, {"likelihood": False}, {"prediction": "x0"}, {"positions": "map"}, {"sampler": "ddim", "sampling_steps": 3}])
+def test_plain_and_fast_diffusion_draw_the_same(frames, changes):
+    model, source = small_diffusion(**changes).eval(), generator(2)
+    with torch.inference_mode():
+        points = model.points(frames[:3].detections, model.config.samples - 1, source)
+        noise = torch.randn(7, 3, 48, generator=source)
+        condition = model.condition(points)
+        fast = model._denoised(noise, model.denoiser.projected(condition), model.config.sampler, generator(3))
+        for tile, again in ((1, False), (5, True), (64, False)):
+            plain = speed.PlainDiffusion(model, tile)
+            assert torch.allclose(plain.repeated(points, 7), condition.expand(7, -1, -1), atol=1e-5)
+            assert torch.allclose(plain.sample(points, noise, generator(3), again), fast, atol=1e-4)
+
+
+def test_the_first_layer_may_be_split_between_image_and_hypothesis(frames):
+    denoiser = small_diffusion().denoiser
+    x, condition = torch.randn(4, 3, 48, generator=generator(0)), torch.randn(3, 24, generator=generator(1))
+    for t in (1, 6):
+        joined = denoiser.first(torch.cat([x, torch.full((4, 3, 1), float(t)), condition.expand(4, -1, -1)], -1))
+        shared = torch.nn.functional.linear(x, denoiser.first.weight[:, :48]) + denoiser.projected(condition) + t * denoiser.first.weight[:, 48]
+        assert torch.allclose(joined, shared, atol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{}, {"draws": 3, "prediction": "x0"}, {"joint_dropout": 0.5}, {"joint_dropout": 0.0, "likelihood": False}])
+def test_plain_diffusion_training_takes_the_same_steps(frames, changes):
+    model = small_diffusion(**changes)
+    prepared = model.prepare(frames)
+    plain = speed.PlainDiffPoseTraining(model, prepared, batch_size=16, seed=3)
+    assert speed.diffpose_gap(plain, model, prepared.batch(torch.arange(16))) < 1e-5
+    fast = speed._Run(copy.deepcopy(model), prepared, speed.TrainingConfig(iterations=10**6, batch_size=16, seed=3, progress=False), torch.device("cpu"))
+    for _ in range(2):
+        plain.iterate(), speed._iterate(fast)
+    assert torch.equal(plain.noise.get_state(), fast.noise.get_state()) and plain.order.drawn == fast.order.drawn
+    for mine, other, start in zip(fast.model.parameters(), plain.model.parameters(), model.parameters()):
+        assert not torch.equal(mine, start) and (mine - other).abs().mean() < 0.1 * model.config.lr
+
+
+@pytest.mark.parametrize("changes", [{"joint_dropout": 0.3}, {"draws": 3, "prediction": "x0"}, {"likelihood": False, "joint_dropout": 0.0}])
+def test_stacked_seeds_have_their_own_gradients(frames, changes):
+    models = [small_diffusion(seed=seed, **changes) for seed in range(3)]
+    prepared = models[0].prepare(frames)
+    assert speed.stacking_gap(models, [prepared.batch(torch.arange(8) + 8 * i) for i in range(3)]) < 1e-3
+    assert all(p.grad is None for model in models for p in model.parameters())
+
+
+def test_stacked_seeds_take_the_steps_of_single_ones(frames):
+    models = [small_diffusion(seed=seed, draws=2) for seed in range(2)]
+    prepared = models[0].prepare(frames)
+    stacked = speed.StackedTraining(models, prepared, batch_size=16)
+    for seed, model in enumerate(models):
+        run = speed._Run(copy.deepcopy(model), prepared, speed.TrainingConfig(iterations=10**6, batch_size=16, seed=seed, progress=False), torch.device("cpu"))
+        for _ in range(2):
+            speed._iterate(run)
+            if seed == 0:
+                stacked.iterate()
+        for name, p in run.model.named_parameters():
+            assert (stacked.weights[name][seed] - p).abs().mean() < 0.1 * model.config.lr, name
+
+
+def test_gradients_are_clipped_seed_by_seed():
+    gradients = [torch.randn(3, 4, 5), torch.randn(3, 6)]
+    gradients[0][1], gradients[1][1] = 1e-3 * gradients[0][1], 1e-3 * gradients[1][1]
+    before = [g.clone() for g in gradients]
+    speed._clip_each(gradients, 0.5)
+    for seed in range(3):
+        alone = [torch.nn.Parameter(torch.zeros_like(g[seed])) for g in before]
+        for p, g in zip(alone, before):
+            p.grad = g[seed].clone()
+        torch.nn.utils.clip_grad_norm_(alone, 0.5)
+        assert all(torch.allclose(g[seed], p.grad) for g, p in zip(gradients, alone))
+
+
+@pytest.mark.parametrize("changes", [{"condition": "argmax"}, {"cross_spatial": False}, {"transformer": False}, {"include_argmax": False}])
+def test_another_embedding_is_refused(changes):
+    model = small_diffusion(**changes)
+    for wrong in (lambda: speed.PlainDiffPose(model), lambda: speed.StackedDiffPose([model])):
+        with pytest.raises(ConfigError, match="embedding"):
+            wrong()
+
+
+def test_only_seeds_may_differ_in_a_stack():
+    with pytest.raises(ConfigError, match="same settings"):
+        speed.StackedDiffPose([small_diffusion(), small_diffusion(hidden=16)])
+
+
+def test_the_price_of_few_steps_needs_weights(monkeypatch, tmp_path):
+    plan = speed.SPEED_PLANS["smoke"]
+    monkeypatch.setattr(speed, "shipped", lambda *_: None)
+    assert "untrained" in speed._price_of_few_steps(plan, 2, "cpu")
+    folder = small_diffusion(prediction="x0").save_pretrained(tmp_path)
+    monkeypatch.setattr(speed, "shipped", lambda *_: folder)
+    assert f"best of {plan.drawn} PA-MPJPE" in speed._price_of_few_steps(plan, 2, "cpu")
 
 
 def test_curve_fit_finds_the_bell_and_the_batched_fit_the_same():
@@ -181,7 +299,7 @@ def test_the_study_writes_what_claims_and_tables_look_for(lab, tmp_path):
     assert file.name == "speed-synthetic-smoke-0.json"
     table = load_results(file)
     times = table[table["metric"] == "time"].set_index(["variant", "hypotheses"])
-    assert {("full", 1), ("full", 1000), ("gaussian_fit", 1)} <= set(times.index) and times["stderr"].notna().all() and (times["value"] > 0).all()
+    assert {("full", 1), ("full", 1000), ("diffpose", 1), ("diffpose", 1000), ("diffpose_few", 1000), ("gaussian_fit", 1)} <= set(times.index) and times["stderr"].notna().all() and (times["value"] > 0).all()
     assert set(table[table["metric"] == "speedup"]["variant"]) == set(speed.TASKS) >= set(speed.TARGETS)
     assert set(load_curves("runs", file)["task"]) == set(speed.TASKS) and set(load_curves("limits", file)["name"]) == {"peak", "bandwidth"}
     assert table["wall_time"].iloc[0] > 0
@@ -206,10 +324,35 @@ def test_the_page_shows_a_better_tier_when_there_is_one(lab, tmp_path, monkeypat
 def test_tables_and_figure(lab):
     summary = speed.speedups(lab.measured["runs"])
     table = speed.speedup_table(summary, "where").frame
-    assert len(table) == len(speed.TASKS) and set(table["reached"]) <= {"yes", "no", "–"} and (table["reached"] == "–").sum() == 1
+    assert len(table) == len(speed.TASKS) and set(table["reached"]) <= {"yes", "no", "–"} and (table["reached"] == "–").sum() == len(speed.TASKS) - len(speed.TARGETS)
     assert "matrix products" in speed.limits_table(summary, 100.0, 10.0).frame["what the limit is"].iloc[0]
     figure = speed.ratio_figure(summary)
-    assert len(figure.data[0].x) == len(speed.TASKS) and sorted(figure.data[1].x) == sorted(speed.TARGETS.values())
+    assert len(set(figure.data[0].y)) == len(speed.TASKS) and sorted(figure.data[1].x) == sorted(speed.TARGETS.values())
+
+
+def test_what_did_not_pay_is_shown_as_it_is(lab):
+    runs = lab.measured["runs"]
+    part = runs[runs["task"] == "seeds_together"].assign(plain=1.0, fast=2.0)
+    summary = speed.speedups(pd.concat([runs[runs["task"] == "cps"], part]))
+    table, figure = speed.speedup_table(summary).frame, speed.ratio_figure(summary)
+    assert table["speed-up"].iloc[1] == "0.50 ×" and table["reached"].iloc[1] == "–" and summary["rounds"].tolist() == [3, 3]
+    assert figure.data[0].x[0] == -0.5 and figure.data[0].base == 1 and figure.layout.xaxis.range[0] < math.log10(0.5)
+
+
+def test_a_result_from_before_a_row_was_added_is_shown(lab, tmp_path, monkeypatch):
+    import json
+
+    older = json.loads(lab.save(tmp_path).read_text())
+    older["tier"] = "laptop"
+    runs = older["curves"]["runs"]
+    kept = [i for i, task in enumerate(runs["task"]) if task in ("sampling", "training", "gaussian_fit", "cps", "cps_passes", "pa_mpjpe")]
+    older["curves"]["runs"] = {name: [values[i] for i in kept] for name, values in runs.items()}
+    (tmp_path / "speed-synthetic-laptop-0.json").write_text(json.dumps(older))
+    monkeypatch.setenv("PROBPOSE_RESULTS", str(tmp_path))
+    page = speed.SpeedStudy("smoke", cache=tmp_path / "cache")
+    page.measured = lab.measured
+    assert len(page.summary) == len(speed.speedup_table(page.summary).frame) == 6
+    assert len(speed.ratio_figure(page.summary).data[0].y) == 6 and len(speed.limits_table(page.summary, 100.0, 10.0).frame) == 5
 
 
 def test_unknown_tier_and_task_are_named():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from probpose.checks import UnknownNameError
+from probpose.checks import ConfigError, UnknownNameError
 from probpose.studies import PLANS, PoseFlowStudy, poseflow_variant, release, study
 
 
@@ -60,3 +60,54 @@ def test_released_weights_carry_a_card_with_measured_numbers(lab, tmp_path):
     card = (release(lab, tmp_path / "weights") / "README.md").read_text()
     mode = next(e["value"] for e in lab.result().records if (e["variant"], e["subset"], e["metric"], e["statistic"], e["group"]) == ("full", "all", "mpjpe", "mode", "all"))
     assert f"{mode:.1f}" in card and "NSF EIA-0196217" in card and "{" not in card
+
+
+def test_a_page_that_borrows_everything_says_what_it_waits_for(tmp_path, monkeypatch):
+    import pandas as pd
+
+    from probpose.artifacts import RESULT_COLUMNS, record
+    from probpose.studies.head_to_head import HeadToHeadStudy
+
+    lab = HeadToHeadStudy(cache=tmp_path)
+    alone = pd.DataFrame([{"chapter": "head_to_head", "dataset": "mine", "tier": "full", "seed": 0, **record("mdn_", "time", 3.0)}]).reindex(columns=RESULT_COLUMNS)
+    monkeypatch.setattr("probpose.studies.base.load_results", lambda *places: alone)
+    monkeypatch.setattr(lab, "_own", tmp_path, raising=False)
+    with pytest.raises(ConfigError, match="run those chapters first"):
+        lab.results
+
+
+def test_the_chooser_does_not_separate_what_the_seeds_do_not():
+    import pandas as pd
+
+    from probpose.artifacts import RESULT_COLUMNS, record
+    from probpose.studies.head_to_head import chooser, ranking
+
+    values = {"poseflow": (10.0, 12.0, 11.0), "diffpose": (10.5, 11.0, 11.6), "mdn": (20.0, 21.0, 20.5)}
+    rows = [{"chapter": "head_to_head", "dataset": "toy", "tier": "laptop", "seed": seed, **record(name, "energy_score", value, "", 200, subset)}
+            for subset in ("all", "transfer") for name, numbers in values.items() for seed, value in enumerate(numbers)]
+    table = chooser(pd.DataFrame(rows).reindex(columns=RESULT_COLUMNS)).frame
+    assert set(table["seeds tell them apart"]) == {"no"} and len(table) == 2
+    clear = pd.DataFrame([row for row in rows if row["variant"] != "diffpose"]).reindex(columns=RESULT_COLUMNS)
+    assert set(chooser(clear).frame["seeds tell them apart"]) == {"yes"}
+    assert ranking(clear, "energy_score", "", "largest", "all").index.tolist() == ["poseflow", "mdn"]
+
+
+def test_higher_is_better_where_it_is():
+    import pandas as pd
+
+    from probpose.artifacts import RESULT_COLUMNS, record
+    from probpose.studies.head_to_head import ranking
+
+    rows = [{"chapter": "head_to_head", "dataset": "toy", "tier": "laptop", "seed": 0, **record(name, "cps", value, "best", 200)} for name, value in (("mdn", 100.0), ("cvae", 150.0))]
+    assert ranking(pd.DataFrame(rows).reindex(columns=RESULT_COLUMNS), "cps", "best", "largest", "all").index.tolist() == ["cvae", "mdn"]
+
+
+def test_hypotheses_over_a_map_land_where_the_camera_sees_them():
+    from probpose.data import load
+    from probpose.studies.base import on_map
+
+    frames = load("synthetic", split="test", size=5)
+    seen = on_map(frames, 2, frames.poses[[2, 2]])
+    assert seen.shape == (2, 16, 2) and (seen[0] - frames.keypoints_true[2]).abs().max() < 1e-2
+    behind = frames.poses[[2]] - 100.0
+    assert on_map(frames, 2, behind).isfinite().all()

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['DiffPoseConfig', 'diffpose_config', 'as_released', 'evidence_maps', 'draw_points', 'pose_frame', 'relative_positions',
-           'soft_histogram', 'EmbeddingTransformer', 'resnet18', 'ordered_samples', 'Denoiser', 'DiffPose']
+           'soft_histogram', 'EmbeddingTransformer', 'resnet18', 'ordered_samples', 'Denoiser', 'composed', 'DiffPose']
 
 # %% ../../nbs/26_models_diffpose.ipynb #6efecb7c
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -285,6 +286,30 @@ class Denoiser(nn.Module):
             hidden = block(hidden)
         return self.last(hidden)
 
+# %% ../../nbs/26_models_diffpose.ipynb #adb9ef90
+def composed(
+    denoiser: Denoiser,
+    projected: Tensor,  # (..., hidden), from `Denoiser.projected`
+) -> Callable[[Tensor, int], Tensor]:  # (x (M, ..., 48), t) → (M, ..., 48)
+    "`Denoiser.conditioned` for many rows without gradient: what is linear up to each block's entry, and up to the output, is multiplied together once."
+    weight, dim = denoiser.first.weight, denoiser.dim
+    entries = [*(block.first for block in denoiser.blocks), denoiser.last]
+    own = [(entry.weight @ weight[:, :dim]).T for entry in entries]
+    step = [entry.weight @ weight[:, dim] for entry in entries]
+    shared = [entry(projected) for entry in entries]
+
+    def denoise(x: Tensor, t: int) -> Tensor:
+        branches = None  # the sum of what the blocks have added so far
+        for k, entry in enumerate(entries):
+            hidden = (x @ own[k]).add_(shared[k] + t * step[k])
+            if branches is not None:
+                hidden.add_(F.linear(branches, entry.weight))
+            if entry is denoiser.last:
+                return hidden
+            branch = F.leaky_relu(denoiser.blocks[k].second(F.leaky_relu(hidden, 0.01, inplace=True)), 0.01, inplace=True)
+            branches = branch if branches is None else branches.add_(branch)
+    return denoise
+
 # %% ../../nbs/26_models_diffpose.ipynb #b789b69f
 _DECIMETRES = 10.0
 
@@ -354,13 +379,16 @@ class _DiffPoseCondition(_DiffPoseNetworks):
         return torch.rand(batch, 16, generator=generator, device=self.device) >= self.config.joint_dropout
 
 # %% ../../nbs/26_models_diffpose.ipynb #1f58fb45
+_MANY = 128  # rows from which forming the products of weights pays
+
 class _DiffPoseSampler(_DiffPoseCondition):
     "From noise to poses."
 
     def _denoised(self, noise: Tensor, projected: Tensor, sampler: str, generator: torch.Generator | None, watch=None) -> Tensor:
         "Poses (..., 17, 3), metres, from noise (..., 48)."
         c = self.config
-        denoise = lambda x, t: self.denoiser.conditioned(x, t, projected)
+        many = noise.numel() >= _MANY * self.denoiser.dim
+        denoise = composed(self.denoiser, projected) if many else lambda x, t: self.denoiser.conditioned(x, t, projected)
         x = SAMPLERS[sampler](denoise, noise, self.schedule, c.sampling_steps, c.prediction, c.clip, generator, watch)
         return vector_to_pose(x / _DECIMETRES)
 

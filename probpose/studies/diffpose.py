@@ -126,7 +126,7 @@ class DiffPoseStudy(_DiffPoseMeasures):
         return {name: curve.groupby("level")["observed"].mean().rename_axis("levels").reset_index() for name, curve in curves.items() if len(curve)}
 
     def implied_error(self, model: DiffPose, count: int = 32, draws: int = 8) -> pd.DataFrame:
-        "For some exhibits noised to every step: how far the pose lies from the truth that the network's answer implies, in millimetres; columns step, value."
+        "For some exhibits noised to every step: how far from the truth lie the pose that the network's answer implies, and the noisy pose itself, in millimetres; columns step, value, untouched."
         index, source = torch.arange(min(count, len(self.exhibits))), generator(0, self.device)
         evidence, poses = self.exhibits.batch(index, heatmaps=True)["detections"].to(self.device), self.exhibits.poses[index].to(self.device)
         x0, rows, c = 10 * pose_to_vector(poses), [], model.config  # decimetres
@@ -136,7 +136,8 @@ class DiffPoseStudy(_DiffPoseMeasures):
                 noise = torch.randn(draws, *x0.shape, generator=source, device=source.device)
                 x = model.schedule.diffuse(x0, torch.full(noise.shape[:-1], t, device=x0.device), noise)
                 found, _ = data_and_noise(model.denoiser.conditioned(x, t, projected), x, float(model.schedule.alpha_bars[t]), c.prediction)
-                rows.append({"step": t, "value": mpjpe(vector_to_pose(found / 10), poses).mean().item()})
+                untouched = x / model.schedule.alpha_bars[t].sqrt().item()
+                rows.append({"step": t, **{name: mpjpe(vector_to_pose(v / 10), poses).mean().item() for name, v in (("value", found), ("untouched", untouched))}})
         return pd.DataFrame(rows)
 
     def diagram(self, model: DiffPose) -> tuple[dict, list]:

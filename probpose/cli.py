@@ -110,7 +110,7 @@ Tier = Annotated[str, typer.Option(help="smoke, laptop or full")]
 @app.command()
 @_plain_errors
 def train(
-    model: Annotated[str, typer.Argument(help="poseflow or martinez")],
+    model: Annotated[str, typer.Argument(help="poseflow, diffpose, mdn, cvae or martinez")],
     out: Annotated[Path, typer.Option(help="folder for checkpoints and weights; called again, the training resumes")],
     data: Data = "synthetic",
     path: DataPath = None,
@@ -122,16 +122,18 @@ def train(
     "Train a model; the weights appear in OUT/model.safetensors."
     from probpose.data import load
     from probpose.models import build
-    from probpose.studies import PLANS
+    from probpose.studies import PLANS, DiffPoseStudy
     from probpose.training import TrainingConfig
     from probpose.training import train as fit
 
     plan = PLANS[choose(tier, PLANS, "tier")]
     torch.manual_seed(seed)
-    posterior = build(model, tier, **({"seed": seed} if model == "poseflow" else {}))
+    posterior = build(model, tier, **({} if model == "martinez" else {"seed": seed}))
     dataset = load(data, split="train", size=plan.train_frames, path=path)
-    steps = iterations if iterations is not None else plan.iterations if model == "poseflow" else plan.regressor_iterations
-    result = fit(posterior, dataset, TrainingConfig(steps, plan.batch_size, seed, device=device), run_dir=out)
+    usual = {"poseflow": plan.iterations, "diffpose": DiffPoseStudy.iterations_of.get(tier, plan.iterations)}
+    steps = iterations if iterations is not None else usual.get(model, plan.regressor_iterations)
+    average = {name: getattr(posterior.config, name) for name in ("ema", "ema_every") if hasattr(posterior.config, name)}
+    result = fit(posterior, dataset, TrainingConfig(steps, plan.batch_size, seed, device=device, **average), run_dir=out)
     result.trained.save_pretrained(out)
     typer.echo(f"{out}: {model}, {result.iterations} iterations on {len(dataset)} frames of {data}, {result.wall_time:.0f} s")
 

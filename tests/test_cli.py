@@ -82,3 +82,13 @@ def test_pickled_arrays_are_never_loaded(tmp_path, weights):
     np.savez(tmp_path / "evil.npz", keypoints=np.array([{"a": 1}], dtype=object))
     with pytest.raises(DataFileError):
         read_keypoints(tmp_path / "evil.npz")
+
+
+@pytest.mark.parametrize("model", ["diffpose", "mdn", "cvae"])
+def test_every_posterior_trains_and_lifts_from_the_command_line(model, keypoints, tmp_path):
+    done = run("train", model, "--out", tmp_path / "run", "--tier", "smoke", "--iterations", 2, "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    done = run("lift", keypoints, "--model", tmp_path / "run", "--skeleton", "coco_17", "--n", 3, "--out", tmp_path / "poses.npz")
+    assert done.exit_code == 0, done.output
+    with np.load(tmp_path / "poses.npz") as file:
+        assert np.isfinite(file["poses"]).all() and ("log_prob" in file) == (model == "mdn")

@@ -145,9 +145,9 @@ class DiffPoseStudy(_DiffPoseMeasures):
         c = model.config
         boxes = {
             "maps": (0.0, 1.0, f"16 heatmaps<br>{c.map_size} × {c.map_size}"), "points": (1.6, 1.0, f"{c.samples} points each<br>one is the arg-max"),
-            "channels": (3.2, 1.0, f"soft histogram<br>2 × {c.channels} channels"), "transformer": (4.8, 1.0, f"transformer<br>{c.layers} layers, width {2 * c.channels}"),
-            "noise": (1.6, 0.0, "noisy pose x_t<br>48 numbers, step t"), "denoiser": (3.2, 0.0, f"denoiser<br>{c.blocks} residual blocks, width {c.hidden}"), "next": (4.8, 0.0, "noise ε<br>and so x_t−1"),
+            "channels": (3.2, 1.0, f"soft histogram<br>2 × {c.channels} channels"), "transformer": (4.8, 1.0, f"transformer<br>{c.layers} layers<br>width {2 * c.channels}"),
+            "noise": (1.6, 0.0, "noisy pose x_t<br>48 numbers, step t"), "denoiser": (4.8, 0.0, f"denoiser<br>{c.blocks} residual blocks<br>width {c.hidden}"), "next": (3.2, -0.85, "noise ε<br>and so x_t−1"),
         }
-        arrows = [("maps", "points", "sample"), ("points", "channels", "cos²"), ("channels", "transformer", "linear, + joint"), ("transformer", "denoiser", f"condition c, {c.condition_features}"),
+        arrows = [("maps", "points", "sample"), ("points", "channels", "cos²"), ("channels", "transformer", "linear"), ("transformer", "denoiser", f"condition c<br>{c.condition_features}"),
                   ("noise", "denoiser", ""), ("denoiser", "next", ""), ("next", "noise", f"{c.steps} times")]
         return boxes, arrows

@@ -998,10 +998,28 @@ class SpeedStudy(_SpeedMeasures):
         return Result(self.chapter, self.dataset, self.tier, self.seed, times + ratios, about, curves)
 
     @property
+    def results(self) -> pd.DataFrame:
+        "Records of the shown measurement: ratios of two machines are never mixed, so that of several runs (seeds) it is the first."
+        table = super().results
+        return table[table["seed"] == table["seed"].min()]
+
+    def curve(self, name: str) -> pd.DataFrame:
+        "A curve of the shown measurement."
+        curve = super().curve(name)
+        return curve[curve["seed"] == curve["seed"].min()]
+
+    @property
     def summary(self) -> pd.DataFrame:
         "The shown measurement's ratios, see `speedups`."
         runs = self.curve("runs")
         return speedups(runs.assign(limit=runs["limit"].astype(float)))
+
+    def elsewhere(self) -> list[tuple[str, pd.DataFrame]]:
+        "Captions and ratios of the other measurements of the same tier, each on a machine of its own."
+        table, curve = Shown.results.func(self), Shown.curve(self, "runs")
+        others = sorted(set(table["seed"]) - {table["seed"].min()})
+        part = lambda seed: curve[curve["seed"] == seed]
+        return [(caption_of(table[table["seed"] == seed]), speedups(part(seed).assign(limit=part(seed)["limit"].astype(float)))) for seed in others]
 
     def limit(self, name: str) -> float:
         "The shown measurement's \"peak\" (GFLOP/s) or \"bandwidth\" (GB/s)."

@@ -375,9 +375,11 @@ def borrowed(
         for (lender, variant), name in lenders.items():
             lent = results[(results["chapter"] == lender) & (results["variant"] == variant)]
             lent = lent[pd.MultiIndex.from_frame(lent[["dataset", "tier"]]).isin(places)]
-            if name not in set(own["variant"]):
-                parts.append(lent.assign(chapter=chapter, variant=name))
-    return pd.concat([part for part in parts if len(part)], ignore_index=True) if len(results) else results
+            parts.append(lent.assign(chapter=chapter, variant=name))
+    if not len(results):
+        return results
+    table = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    return table.drop_duplicates(["chapter", "dataset", "tier", "seed", *RECORD_KEY]).reset_index(drop=True)  # the first, a chapter's own, stays
 
 # %% ../nbs/32_artifacts.ipynb #b8e952ad
 PUBLISHED_COLUMNS = ("paper", "source", "page", "method", "variant", "hypotheses", "statistic", "dataset", "subset", "group", "metric", "unit", "value", "spread", "note")

@@ -128,10 +128,11 @@ def ranking(
     hypotheses: int | str,
     subset: str,
 ) -> pd.Series:  # method → mean over seeds, the best first
-    "All methods by one recorded number."
+    "All methods by one recorded number; for numbers of sets only those that give several hypotheses."
     wanted = dict(metric=metric, statistic=statistic, subset=subset)
     rows = [select(results[results["variant"] == name], hypotheses=hypotheses, **wanted) for name in METHODS]
-    means = {name: part["value"].mean() for name, part in zip(METHODS, rows) if len(part) and part["value"].notna().any()}
+    fits = lambda name, part: name != "noise" if statistic == "mode" else part["hypotheses"].max() > 1  # noise has another method's single pose; a single pose is no set
+    means = {name: part["value"].mean() for name, part in zip(METHODS, rows) if part["value"].notna().any() and fits(name, part)}
     return pd.Series(means, dtype=float).sort_values(ascending=metric_of(metric).lower_is_better is not False)
 
 def chooser(

@@ -340,7 +340,8 @@ def test_the_page_of_claims_shows_statements_verdicts_and_intervals(results):
     page = shown._repr_html_()
     for entry in artifacts.claims():
         assert (entry["statement"].replace("'", "&#x27;") in page) == (entry["paper"] == "poseflow"), entry["id"]
-    assert "gain +15.0 mm" in page and "cmu (laptop)" in page and "synthetic" not in page and "<strong>planned</strong>" in page
+    assert "gain +15.0 mm" in page and "cmu (laptop)" in page and "synthetic" not in page
+    assert "<strong>planned</strong>" in artifacts.claims_table(results, "elepose")._repr_html_()
     assert "no verdict: smoke" in artifacts.claims_table(results[results["tier"] == "smoke"], "poseflow")._repr_html_()
     assert artifacts.claims_table(results).frame.loc["PoseFlow"].astype(int).sum() == sum(entry["paper"] == "poseflow" for entry in artifacts.claims())
 

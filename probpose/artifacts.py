@@ -509,7 +509,7 @@ def caption_of(
     "Where the numbers come from: data set, tier, seeds, commit, machine and time."
     lines = []
     for (dataset, tier), part in results.groupby(["dataset", "tier"], sort=True):
-        runs = part.drop_duplicates(["chapter", "seed"])
+        runs = part.drop_duplicates(["chapter", "seed", "commit", "wall_time"])  # records lent by another chapter have an origin of their own
         seeds = sorted(part["seed"].unique())
         changed = " (with local changes)" if runs["dirty"].fillna(False).astype(bool).any() else ""
         label = SMOKE if tier == "smoke" else f"{tier} tier"

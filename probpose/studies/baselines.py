@@ -10,10 +10,10 @@ from ..artifacts import record, records_from
 from ..data import load
 from ..evaluation import noise_baseline
 from ..models import MDN, PosePosterior, build, kernel_means, load_pretrained
-from .base import Pictured, assessed, columns, judged, shipped
+from .base import Trained, assessed, columns, judged, shipped
 
 # %% ../../nbs/35_studies_baselines.ipynb #eb343cfa
-class _BaselineModels(Pictured):
+class _BaselineModels(Trained):
     "The models of the chapter on baselines."
     chapter = "baselines"
     variants = ("mdn", "cvae", "noise")

@@ -17,7 +17,7 @@ from ..models import DiffPose, PosePosterior, diffpose_config, load_pretrained
 from ..models.diffpose import as_released
 from ..models.poseflow import pose_to_vector, vector_to_pose
 from ..skeletons import MPII_16
-from .base import Pictured, assessed, columns, counted, judged, shipped
+from .base import Trained, assessed, columns, counted, judged, shipped
 
 # %% ../../nbs/35_studies_diffpose.ipynb #1d736d95
 _ABLATIONS = {
@@ -53,7 +53,7 @@ def diffpose_variant(
 # %% ../../nbs/35_studies_diffpose.ipynb #9facbbe2
 MANY = {"smoke": ((20, 40), 8), "laptop": ((200, 500, 1000, 2000), 200), "full": ((200, 500, 1000, 2000), 500)}  # hypotheses, hard frames
 
-class _DiffPoseMeasures(Pictured):
+class _DiffPoseMeasures(Trained):
     "The models of the DiffPose chapter and what is measured of them."
     chapter = "diffpose"
     variants = tuple(_SETTINGS)
@@ -72,28 +72,21 @@ class _DiffPoseMeasures(Pictured):
         records, curves = [], {}
         for subset, data in (("all", self.test_data), ("hard", self.hard_data), ("transfer", self.transfer_data)):
             found, curve = assessed(model, data, variant, self, subset, by_action=subset == "all")
-            records, curves[f"calibration_{subset}"] = records + found, columns(curve, "subset", "level", "observed")
-        return records + (self._many(model) if self.seed == 0 else []), curves
+            name = f"calibration_{subset}" if variant == "full" else f"calibration_{variant}_{subset}"
+            records, curves[name] = records + found, columns(curve, "subset", "level", "observed")
+        return records + (self._many(variant, model) if self.seed == 0 else []), curves
 
-    def _many(self, model: DiffPose) -> list[dict]:
-        "The best of very many hypotheses of DiffPose and of the packaged PoseFlow, on the same part of the hard frames."
+    def _many(self, variant: str, model: DiffPose) -> list[dict]:
+        "The best of very many hypotheses on a part of the hard frames; beside the full model also those of the packaged PoseFlow."
         counts, frames = MANY[self.tier]
         part = self.hard_data[torch.linspace(0, len(self.hard_data) - 1, min(frames, len(self.hard_data))).round().long()]
-        models = {"full": model, "poseflow_packaged": load_pretrained(shipped("poseflow")).to(self.device)}
+        guest = {"poseflow_packaged": load_pretrained(shipped("poseflow")).to(self.device)} if variant == "full" else {}
+        models = {variant: model} | guest
         return [entry for name, m in models.items() for entry in counted(m, part, name, counts, self, "hard_part")]
 
 # %% ../../nbs/35_studies_diffpose.ipynb #938fc467
 class DiffPoseStudy(_DiffPoseMeasures):
     "The recipe of the DiffPose chapter: tables 1 to 4 and figures 3 and 4 of Holmquist & Wandt 2023, proper scores and calibration."
-
-    def run(self, variants=None) -> "DiffPoseStudy":
-        "Make, or load, every variant; what a variant measured of itself goes by its name, and the packaged PoseFlow is the full model's guest alone."
-        super().run(variants)
-        for variant, part in self.done.items():
-            if variant != "full":
-                part["records"] = [entry | {"variant": variant} for entry in part["records"] if entry["variant"] != "poseflow_packaged"]
-                part["curves"] = {name if variant in name else name.replace("calibration", f"calibration_{variant}"): curve for name, curve in part["curves"].items()}
-        return self
 
     def divided(self) -> tuple[int, int]:
         """Index of an exhibit and of one of its joints (MPII) about which the detector hesitates between two places.

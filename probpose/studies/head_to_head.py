@@ -48,9 +48,6 @@ class _Methods(Pictured):
         _, study, variant = METHODS[choose(name, METHODS, "method")]
         return study(self.tier, self.dataset, self.path, self.seed, str(self.device), self.cache, self.progress).exhibit(variant)
 
-    def untrained(self, variant: str) -> PosePosterior:
-        raise NotImplementedError("this chapter trains nothing of its own")
-
     def settings(self, variant: str) -> dict:
         "Everything that was set for a variant."
         return {"frames": PART[self.tier], "steps": STEPS}

@@ -19,7 +19,7 @@ from ..metrics import axis_spread
 from ..models import MeanPose, PosePosterior, as_released, build, poseflow_config
 from ..models.poseflow import LATENT, PoseFlow
 from ..skeletons import H36M_17
-from .base import Pictured, columns, counted, judged
+from .base import Trained, columns, counted, judged
 
 # %% ../../nbs/35_studies_poseflow.ipynb #9319c18d
 _ABLATIONS = {
@@ -48,7 +48,7 @@ def poseflow_variant(
     return PoseFlow(as_released(config) if variant == "as_released" else config)
 
 # %% ../../nbs/35_studies_poseflow.ipynb #04abc735
-class _PoseFlowModels(Pictured):
+class _PoseFlowModels(Trained):
     "The models of the PoseFlow chapter."
     chapter = "poseflow"
     variants = ("mean_pose", "martinez", *_ABLATIONS)

@@ -15,7 +15,7 @@ _NAMES = {  # promoted name → module, name there
 }
 _MODULES = (
     "artifacts", "book", "checks", "cli", "data", "diffusion", "evaluation", "flows", "geometry", "heatmaps", "losses",
-    "metrics", "models", "plots", "skeletons", "speed", "storage", "studies", "training",
+    "metrics", "models", "plots", "priors", "skeletons", "speed", "storage", "studies", "training",
 )
 
 def __getattr__(name: str):

@@ -166,11 +166,13 @@ class Metric(NamedTuple):
 # %% ../nbs/32_artifacts.ipynb #2cfcc9b6
 METRICS = {
     "mpjpe": Metric("MPJPE", "mm"), "pa_mpjpe": Metric("PA-MPJPE", "mm"), "n_mpjpe": Metric("N-MPJPE", "mm"), "pve": Metric("PVE", "mm"),
-    "pck": Metric("PCK", "%", False), "n_pck": Metric("N-PCK", "%", False), "auc": Metric("AUC", "%", False), "cps": Metric("CPS", "", False),
+    "pck": Metric("PCK", "%", False), "n_pck": Metric("N-PCK", "%", False), "auc": Metric("AUC", "%", False), "n_auc": Metric("N-AUC", "%", False), "cps": Metric("CPS", "", False),
     "symmetry": Metric("symmetry error", "mm"), "spread_x": Metric("spread x", "mm", None), "spread_y": Metric("spread y", "mm", None),
     "spread_z": Metric("spread z (depth)", "mm", None), "spread_3d": Metric("3D spread", "mm", None), "energy_score": Metric("energy score", "mm"),
     "crps": Metric("CRPS", "mm"), "nll": Metric("negative log-likelihood", "nats", True, 2), "ece": Metric("calibration error", "", True, 3),
-    "sigma_error_correlation": Metric("rank correlation of σ and error", "", False, 3), "error_2d": Metric("2D error", "px", True, 2),
+    "sigma_error_correlation": Metric("rank correlation of σ and error", "", False, 3), "likelihood_error_correlation": Metric("rank correlation of −log-likelihood and error", "", False, 3),
+    "elevation_mean": Metric("mean elevation", "°", None), "elevation_spread": Metric("spread of elevations", "°", None), "elevation_error": Metric("error of the elevation", "°"), "elevation_correlation": Metric("correlation of predicted and true elevation", "", False, 3),
+    "explained": Metric("explained variance", "%", None, 2), "error_2d": Metric("2D error", "px", True, 2),
     "percent_inside": Metric("PercIn", "%", False), "mask_distance": Metric("MinDist", "", True, 3),
     "time": Metric("time", "ms", True, 2), "speedup": Metric("speed-up", "×", False, 1),
 }

@@ -110,7 +110,7 @@ Tier = Annotated[str, typer.Option(help="smoke, laptop or full")]
 @app.command()
 @_plain_errors
 def train(
-    model: Annotated[str, typer.Argument(help="poseflow, diffpose, mdn, cvae or martinez")],
+    model: Annotated[str, typer.Argument(help="poseflow, elepose, diffpose, mdn, cvae or martinez")],
     out: Annotated[Path, typer.Option(help="folder for checkpoints and weights; called again, the training resumes")],
     data: Data = "synthetic",
     path: DataPath = None,
@@ -120,20 +120,20 @@ def train(
     device: Device = "auto",
 ):
     "Train a model; the weights appear in OUT/model.safetensors."
-    from probpose.data import load
+    from probpose.data import load, training_proportions
     from probpose.models import build
-    from probpose.studies import PLANS, DiffPoseStudy
-    from probpose.training import TrainingConfig
-    from probpose.training import train as fit
+    from probpose.studies import PLANS, DiffPoseStudy, ElePoseStudy
+    from probpose.training import TrainingConfig, train_stages
 
     plan = PLANS[choose(tier, PLANS, "tier")]
     torch.manual_seed(seed)
-    posterior = build(model, tier, **({} if model == "martinez" else {"seed": seed}))
     dataset = load(data, split="train", size=plan.train_frames, path=path)
-    usual = {"poseflow": plan.iterations, "diffpose": DiffPoseStudy.iterations_of.get(tier, plan.iterations)}
+    needs = {"martinez": {}, "elepose": {"seed": seed, "proportions": training_proportions(dataset)}}.get(model, {"seed": seed})
+    posterior = build(model, tier, **needs)
+    usual = {"poseflow": plan.iterations} | {study.chapter: study.iterations_of.get(tier, plan.iterations) for study in (DiffPoseStudy, ElePoseStudy)}
     steps = iterations if iterations is not None else usual.get(model, plan.regressor_iterations)
     average = {name: getattr(posterior.config, name) for name in ("ema", "ema_every") if hasattr(posterior.config, name)}
-    result = fit(posterior, dataset, TrainingConfig(steps, plan.batch_size, seed, device=device, **average), run_dir=out)
+    result = train_stages(posterior, dataset, TrainingConfig(steps, getattr(posterior.config, "batch_size", plan.batch_size), seed, device=device, **average), run_dir=out)
     result.trained.save_pretrained(out)
     typer.echo(f"{out}: {model}, {result.iterations} iterations on {len(dataset)} frames of {data}, {result.wall_time:.0f} s")
 

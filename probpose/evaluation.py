@@ -8,6 +8,7 @@ __all__ = ['PROTOCOLS', 'Protocol', 'evaluate', 'summarise', 'expected_best', 'h
            'noise_baseline']
 
 # %% ../nbs/31_evaluation.ipynb #95ae8538
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,12 +30,16 @@ from .training import wants_progress
 class _View:
     "Hypotheses of one batch as the protocols want to see them; the alignment is computed when first asked for, and once."
 
-    def __init__(self, hypotheses: Tensor, target: Tensor):
-        self.poses, self.target = root_centre(hypotheses), root_centre(target)
+    def __init__(self, hypotheses: Tensor, target: Tensor | None):
+        self.poses, self.target = root_centre(hypotheses), None if target is None else root_centre(target)
 
     @cached_property
     def aligned(self) -> Tensor:
         return align(self.poses, self.target)
+
+    @cached_property
+    def scaled(self) -> Tensor:
+        return metrics.scale_to(self.poses, self.target)
 
 @dataclass(frozen=True)
 class Protocol:
@@ -44,17 +49,20 @@ class Protocol:
     lower_is_better: bool
     about: str
     compute: Callable[[Any], Tensor]
+    needs_truth: bool = True
 
 # %% ../nbs/31_evaluation.ipynb #b545d832
 def _table_of_protocols() -> dict[str, Protocol]:
     rows = (
         ("mpjpe", "mm", True, "MPJPE, root-centred (Human3.6M protocol 1)", lambda v: metrics.mpjpe(v.poses, v.target)),
         ("pa_mpjpe", "mm", True, "MPJPE after similarity alignment (Human3.6M protocol 2)", lambda v: metrics.mpjpe(v.aligned, v.target)),
-        ("n_mpjpe", "mm", True, "MPJPE, root-centred, scaled to the truth's size", lambda v: metrics.n_mpjpe(v.poses, v.target)),
+        ("n_mpjpe", "mm", True, "MPJPE, root-centred, scaled to the truth's size", lambda v: metrics.mpjpe(v.scaled, v.target)),
         ("pck", "%", False, "joints within 150 mm, root-centred, 14 joints", lambda v: metrics.pck(v.poses, v.target, 150.0, PCK_JOINTS_14)),
         ("auc", "%", False, "mean PCK over 0, 5, …, 150 mm, root-centred, 14 joints", lambda v: metrics.auc(v.poses, v.target, joints=PCK_JOINTS_14)),
         ("cps", "mm", False, "correct poses score, aligned, without the spine joint", lambda v: metrics.cps(v.aligned, v.target, CPS_JOINTS, align=False)),
-        ("symmetry", "mm", True, "difference between left and right bones", lambda v: metrics.symmetry_error(v.poses)),
+        ("n_pck", "%", False, "joints within 150 mm, root-centred, scaled to the truth's size, 14 joints", lambda v: metrics.pck(v.scaled, v.target, 150.0, PCK_JOINTS_14)),
+        ("n_auc", "%", False, "mean PCK over 0, 5, …, 150 mm, root-centred, scaled to the truth's size, 14 joints", lambda v: metrics.auc(v.scaled, v.target, joints=PCK_JOINTS_14)),
+        ("symmetry", "mm", True, "difference between left and right bones", lambda v: metrics.symmetry_error(v.poses), False),
     )
     return {row[0]: Protocol(*row) for row in rows}
 
@@ -69,10 +77,8 @@ def _set_scores(view: _View) -> dict[str, Tensor]:
         return {}
     joints = list(ROOT_FREE_16)
     spread = metrics.axis_spread(view.poses)[:, joints].mean(1)
-    return {
-        "spread_x": spread[:, 0],
-        "spread_y": spread[:, 1],
-        "spread_z": spread[:, 2],
+    spreads = {"spread_x": spread[:, 0], "spread_y": spread[:, 1], "spread_z": spread[:, 2]}
+    return spreads if view.target is None else spreads | {
         "energy_score": metrics.energy_score(view.poses, view.target, shifts=_PARTNERS if len(view.poses) > 1000 else None),
         "crps": metrics.crps(view.poses[..., joints, :], view.target[..., joints, :]).mean((1, 2)),
     }
@@ -107,6 +113,13 @@ def _reads_heatmaps(model: Any) -> bool:
         model = getattr(model, "model", None)
     return bool(getattr(model, "reads_heatmaps", False))
 
+def _judged(views: Iterator[tuple[_View, dict]]) -> Iterator[tuple[_View, dict]]:
+    "Only views that can be compared with a truth; raises `ConfigError` for a data set without 3D poses."
+    for view, batch in views:
+        if view.target is None:
+            raise ConfigError("data set: expected 3D poses to compare with, got detections alone; evaluate() computes what needs no truth, all else needs a PoseDataset")
+        yield view, batch
+
 def _batches(dataset: Any, size: int, device: torch.device, bar: tqdm, heatmaps: bool) -> Iterator[dict]:
     "Batches in the order of the data set, with heatmaps for a model that reads them."
     for index in torch.arange(len(dataset), device=device).split(size):
@@ -125,8 +138,9 @@ def _stream(model: Any, dataset: Any, n: int, batch_size: int, seed: int, device
     try:
         for batch in _batches(dataset.to(place), size, place, bar, _reads_heatmaps(model)):
             with torch.no_grad():
-                hypotheses = _checked(sample(batch["detections"], n, generator=noise), (n, len(batch["poses"]), 17, 3), "hypotheses")
-                yield _View(hypotheses.to(place), _checked(batch["poses"], tuple(hypotheses.shape[1:]), "poses of the data set")), batch
+                hypotheses = _checked(sample(batch["detections"], n, generator=noise), (n, len(batch["detections"]), 17, 3), "hypotheses")
+                truth = _checked(batch["poses"], tuple(hypotheses.shape[1:]), "poses of the data set") if "poses" in batch else None
+                yield _View(hypotheses.to(place), truth), batch
     finally:
         bar.close()
         if was_training:
@@ -136,8 +150,8 @@ def _stream(model: Any, dataset: Any, n: int, batch_size: int, seed: int, device
 def _mode_columns(model: Any, batch: dict, view: _View, protocols: Sequence[str]) -> dict[tuple[str, str], Tensor]:
     if not hasattr(model, "mode"):
         return {}
-    pose = _checked(model.mode(batch["detections"]), tuple(view.target.shape), "mode")
-    single = _View(pose[None].to(view.target), view.target)
+    pose = _checked(model.mode(batch["detections"]), tuple(view.poses.shape[1:]), "mode")
+    single = _View(pose[None].to(view.poses), view.target)
     return {(name, "mode"): PROTOCOLS[name].compute(single)[0] for name in protocols}
 
 def _columns(model: Any, batch: dict, view: _View, protocols: Sequence[str]) -> dict[tuple[str, str], Tensor]:
@@ -148,7 +162,7 @@ def _columns(model: Any, batch: dict, view: _View, protocols: Sequence[str]) -> 
         found |= {(name, statistic): value for statistic, value in metrics.over_hypotheses(values, lower_is_better=PROTOCOLS[name].lower_is_better).items()}
     found |= _mode_columns(model, batch, view, protocols)
     found |= {(name, "set"): value for name, value in _set_scores(view).items()}
-    if getattr(model, "has_density", False):
+    if getattr(model, "has_density", False) and view.target is not None:
         found["nll", "set"] = metrics.negative_log_likelihood(model.log_prob(view.target, batch["detections"]))
     return found
 
@@ -173,6 +187,15 @@ def _tidy(dataset: Any, columns: dict[tuple[str, str], np.ndarray]) -> pd.DataFr
     return frame.astype({name: "category" for name in ("action", "subject", "metric", "statistic")})
 
 # %% ../nbs/31_evaluation.ipynb #51c4e2b7
+def _computable(dataset: Any) -> list[str]:
+    "All protocols, or for a data set without 3D poses those that need none, with a warning that names the others."
+    if not len(dataset) or "poses" in dataset.batch(torch.zeros(1, dtype=torch.int64)):
+        return list(PROTOCOLS)
+    possible = [name for name, protocol in PROTOCOLS.items() if not protocol.needs_truth]
+    missing = [name for name in (*PROTOCOLS, "energy_score", "crps", "nll") if name not in possible]
+    warnings.warn(f"this data set has no 3D poses: {', '.join(missing)} cannot be computed; computed are {', '.join(possible)} and the spread of the hypotheses", stacklevel=3)
+    return possible
+
 def evaluate(
     model: Any,  # a PosePosterior, or a function (detections, n, generator) -> (n, B, 17, 3) in metres
     dataset: Any,  # gives len, batch(indices) with poses and detections, to(device); action, subject and hard where known
@@ -187,12 +210,16 @@ def evaluate(
 
     Statistics are `best`, `mean`, `median`, `worst` over the hypotheses, each metric with its own best one, `mode` for the model's single most
     typical pose, and `set` for scores of all hypotheses together. The same seed and batch size give the same numbers.
-    Raises `ShapeError` or `NotFiniteError` for a sampler that returns something else, `ConfigError` for n = 0 or an empty data set.
+    A data set without 3D poses gets what needs none (symmetry, spread); a warning lists what could not be computed.
+    Raises `ShapeError` or `NotFiniteError` for a sampler that returns something else, `ConfigError` for n = 0, an empty data set, or a protocol that was asked for and needs 3D poses that are not there.
     """
-    names = list(PROTOCOLS) if protocols is None else [choose(name, PROTOCOLS, "protocol") for name in protocols]
+    names = [choose(name, PROTOCOLS, "protocol") for name in protocols] if protocols is not None else _computable(dataset)
     pieces: list[dict[tuple[str, str], Tensor]] = []
     for view, batch in _stream(model, dataset, n, batch_size, seed, device, progress):
         with torch.no_grad():
+            blind = [name for name in names if view.target is None and PROTOCOLS[name].needs_truth]
+            if blind:
+                raise ConfigError(f"protocols: {', '.join(blind)} compare with 3D poses, and this data set has none; leave them out, or use data with 3D poses")
             pieces.append(_columns(model, batch, view, names))
     return _tidy(dataset, {key: torch.cat([piece[key] for piece in pieces]).cpu().double().numpy() for key in pieces[0]})
 
@@ -251,7 +278,7 @@ def hypothesis_curve(
     if not counts or not names:
         raise ConfigError(f"counts and protocols: expected at least one of each, got {counts!r} and {protocols!r}")
     pieces: list[list[Tensor]] = [[] for _ in names]
-    for view, _ in _stream(model, dataset, max(counts), batch_size, seed, device, progress):
+    for view, _ in _judged(_stream(model, dataset, max(counts), batch_size, seed, device, progress)):
         for found, name in zip(pieces, names):
             found.append(expected_best(PROTOCOLS[name].compute(view), counts, PROTOCOLS[name].lower_is_better))
     def rows(name: str, found: Tensor) -> pd.DataFrame:
@@ -271,7 +298,7 @@ def truth_ranks(
 ) -> Tensor:  # (N, 16), on the CPU; the root, which is the origin, has no rank
     "Rank of the truth among the hypotheses of every frame and joint (`metrics.calibration_ranks`), root-centred."
     joints = list(ROOT_FREE_16)
-    views = _stream(model, dataset, n, batch_size, seed, device, progress)
+    views = _judged(_stream(model, dataset, n, batch_size, seed, device, progress))
     return torch.cat([metrics.calibration_ranks(view.poses[..., joints, :], view.target[..., joints, :]).cpu() for view, _ in views])
 
 # %% ../nbs/31_evaluation.ipynb #8f644c78

@@ -49,12 +49,12 @@ def _random_state_kept() -> Iterator[None]:
     finally:
         np.random.set_state(state)
 
-def _permutation_buffers(block: PermuteRandom) -> None:
-    "Turn FrEIA's integer `nn.Parameter`s into buffers: they travel with the weights, and no optimiser, average or initialiser meets them."
-    for name in ("perm", "perm_inv"):
-        index = getattr(block, name).data
+def _as_buffers(block: nn.Module, *names: str) -> None:
+    "Turn FrEIA's parameters without gradient into buffers: they travel with the weights, and no optimiser, average or initialiser meets them."
+    for name in names:
+        value = getattr(block, name).data
         delattr(block, name)
-        block.register_buffer(name, index)
+        block.register_buffer(name, value)
 
 # %% ../nbs/04_flows.ipynb #0f2051ca
 def _subnet(hidden: int, layers: int):
@@ -266,7 +266,7 @@ class _FreiaFlow(nn.Module):
             raise ConfigError(f"clamp: expected a positive number, got {clamp!r}; the paper uses 2")
         self.graph = _graph(dim, condition_dim, *sizes, self.clamp, kind, seed)
         for shuffle in self.graph.module_list[1::2]:
-            _permutation_buffers(shuffle)
+            _as_buffers(shuffle, "perm", "perm_inv")
 
     def check(self, values: Tensor, condition: Tensor, name: str = "x", ndim: int = 2, width: int | None = None) -> None:
         "Refuse `values (N, width)` (`(M, B, width)` with `ndim=3`) and `condition (N, C)` that this flow cannot take; raises `ShapeError`."

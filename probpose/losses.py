@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['l2d', 'deterministic_loss', 'multiquadratic', 'mmd', 'joint_mmd', 'hypothesis_covariance', 'uncertain',
-           'heatmap_loss', 'best_hypotheses', 'best_of_m_loss', 'root_free_chain', 'Critic', 'gradient_penalty',
-           'critic_loss', 'generator_loss']
+           'heatmap_loss', 'best_hypotheses', 'best_of_m_loss', 'lifting_loss', 'deformation_loss',
+           'relative_bone_lengths', 'bone_prior_loss', 'root_free_chain', 'Critic', 'gradient_penalty', 'critic_loss',
+           'generator_loss']
 
 # %% ../nbs/05_losses.ipynb #d798f574
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .checks import ConfigError, ShapeError, check_count, check_poses, choose
-from .skeletons import H36M_17, ROOT_FREE_16, kinematic_chain_matrix
+from .skeletons import H36M_17, ROOT_FREE_16, bone_lengths, kinematic_chain_matrix
 
 # %% ../nbs/05_losses.ipynb #78221a12
 def _l1(
@@ -163,6 +164,43 @@ def best_of_m_loss(
 ) -> Tensor:  # scalar
     "L1 distance L_MB between the truth and the mean of its k nearest hypotheses, PoseFlow Eq. 8. Raises `ShapeError` or `ConfigError`."
     return _l1(best_hypotheses(hypotheses, target, k).mean(0), target, reduction, "hypotheses and target")
+
+# %% ../nbs/05_losses.ipynb #a6e9fbbd
+def lifting_loss(
+    again: Tensor,  # lifted from the virtual view, (B, J, 3)
+    turned: Tensor,  # the poses that were projected there, (B, J, 3)
+) -> Tensor:  # scalar, in the unit of the poses
+    "Norm of the difference over the whole pose vector, averaged over the batch (ElePose, equation 9). Raises `ShapeError`."
+    _check_batches(again, turned, "again and turned")
+    return (again - turned).flatten(1).norm(dim=1).mean()
+
+def deformation_loss(
+    back: Tensor,  # poses that came back, (B, J, 3)
+    sent: Tensor,  # poses that were sent, (B, J, 3)
+) -> Tensor:  # scalar, in the unit of the poses
+    "How much the difference between neighbours in the batch changed on the way (ElePose, equation 10). Raises `ShapeError`."
+    _check_batches(back, sent, "back and sent")
+    change = back - sent
+    return (change - change.roll(1, 0)).flatten(1).norm(dim=1).mean()
+
+def _check_batches(first: Tensor, second: Tensor, names: str) -> None:
+    if first.shape != second.shape or first.ndim != 3:
+        raise ShapeError(f"{names}: expected two tensors (B, J, 3), got {tuple(first.shape)} and {tuple(second.shape)}")
+
+# %% ../nbs/05_losses.ipynb #3795de3c
+def relative_bone_lengths(
+    poses: Tensor,  # (..., 17, 3), any unit
+) -> Tensor:  # (..., 16), mean one
+    "Lengths of the bones of Human3.6M-17, by child, divided by the mean bone of the pose (ElePose, section 3). Raises `ShapeError`."
+    lengths = bone_lengths(poses)
+    return lengths / lengths.mean(-1, keepdim=True).clamp(min=torch.finfo(lengths.dtype).tiny)
+
+def bone_prior_loss(
+    poses: Tensor,  # (B, 17, 3), any unit
+    proportions: Tensor,  # (16,) expected relative lengths, mean one
+) -> Tensor:  # scalar
+    "Squared distance of relative bone lengths from the expected ones, summed over bones and averaged over the batch (ElePose, equation 8)."
+    return (relative_bone_lengths(poses) - proportions).square().sum(-1).mean()
 
 # %% ../nbs/05_losses.ipynb #aba898df
 def root_free_chain(

@@ -6,7 +6,7 @@
 __all__ = ['SIDE_COLOURS', 'H36M_17', 'H36M_17_OF_32', 'H36M_32', 'MPII_16', 'COCO_17', 'SMPL_24', 'MPI_INF_3DHP_28',
            'MPI_INF_3DHP_TEST_17', 'SKELETONS', 'MIDPOINTS', 'STAND_INS', 'ROOT_FREE_16', 'PCK_JOINTS_14',
            'SPINE_FREE_JOINTS', 'CPS_JOINTS', 'SYMMETRIC_BONES', 'Skeleton', 'skeleton', 'rest_pose', 'can_convert',
-           'conversion_matrix', 'convert', 'kinematic_chain_matrix', 'drop_root', 'insert_root']
+           'conversion_matrix', 'convert', 'kinematic_chain_matrix', 'bone_lengths', 'drop_root', 'insert_root']
 
 # %% ../nbs/01_skeletons.ipynb #4a9bcc07
 from collections.abc import Mapping, Sequence
@@ -378,6 +378,17 @@ def kinematic_chain_matrix(
     if len(columns) != len(kept) - 1:
         raise SkeletonError(f"joints {tuple(kept)} of {body.name}: expected one common root among them, got {len(kept) - len(columns)}")
     return torch.stack(columns, dim=1)
+
+# %% ../nbs/01_skeletons.ipynb #893186cf
+def bone_lengths(
+    poses: Tensor,  # (..., J, D)
+    name: str | Skeleton = "h36m_17",  # which joint set
+) -> Tensor:  # (..., J − 1), in the unit of the poses and the order of the children
+    "Lengths of all bones; raises `ShapeError` for another number of joints."
+    body = skeleton(name)
+    check_poses(poses, body.num_joints, dims=_width(poses))
+    parents, children = zip(*body.bones)
+    return (poses[..., children, :] - poses[..., parents, :]).norm(dim=-1)
 
 # %% ../nbs/01_skeletons.ipynb #43498a6c
 ROOT_FREE_16: tuple[int, ...] = tuple(range(1, 17))

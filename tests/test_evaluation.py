@@ -82,8 +82,13 @@ def protocol_naive(name, pose, truth):
         return np.mean(far(pose))
     if name == "pa_mpjpe":
         return np.mean(far(aligned))
+    scaled = pose * truth.norm() / pose.norm()
     if name == "n_mpjpe":
-        return np.mean(far(pose * truth.norm() / pose.norm()))
+        return np.mean(far(scaled))
+    if name == "n_pck":
+        return 100 * np.mean([d <= 150 for d in far(scaled, PCK_JOINTS_14)])
+    if name == "n_auc":
+        return 100 * np.mean([[d <= t for d in far(scaled, PCK_JOINTS_14)] for t in range(0, 151, 5)])
     if name == "pck":
         return 100 * np.mean([d <= 150 for d in far(pose, PCK_JOINTS_14)])
     if name == "auc":

@@ -177,13 +177,18 @@ def _leaves(value, name: str = ""):
 class _Table:
     "Rows in tensors, nested dataclasses of tensors, and arrays of labels."
 
+    @property
+    def _rows_of(self) -> Tensor:
+        "A tensor with a row for every frame."
+        return self.poses
+
     def __len__(self) -> int:
-        return len(self.poses)
+        return len(self._rows_of)
 
     def __getitem__(self, index):
         "The selected rows (slice, mask, indices; one integer gives one row) as the same kind of object; raises `ShapeError`."
         rows = _rows(index, len(self))
-        there, labels = rows.to(self.poses.device), rows.numpy()
+        there, labels = rows.to(self._rows_of.device), rows.numpy()
         part = {f.name: _map(getattr(self, f.name), lambda tensor: tensor[there]) for f in fields(self)}
         return replace(self, **{name: value[labels] if isinstance(value, np.ndarray) else value for name, value in part.items()})
 

@@ -9,6 +9,7 @@ __all__ = ['build']
 from ..checks import ConfigError, choose
 from .cvae import CVAE, CVAEConfig
 from .diffpose import DiffPose, DiffPoseConfig, diffpose_config
+from .elepose import ElePose, ElePoseConfig, PosePrior
 from .martinez import Martinez, MartinezConfig
 from .mdn import MDN, MDNConfig, kernel_means
 from .posterior import MeanPose, OptimiserSpec, PosePosterior, Prepared, load_pretrained, packaged
@@ -16,13 +17,14 @@ from .poseflow import PoseFlow, PoseFlowConfig, as_released, poseflow_config
 
 # %% ../../nbs/29_models.ipynb #91357f73
 def build(
-    name: str,  # "poseflow", "diffpose", "mdn", "cvae" or "martinez"
+    name: str,  # "poseflow", "elepose", "diffpose", "mdn", "cvae" or "martinez"
     tier: str = "full",  # smoke, laptop or full
     **changes,  # settings that differ from the tier's
 ) -> PosePosterior:
     "An untrained model at a tier; raises `UnknownNameError` for a model that is not there."
     makers = {
         "poseflow": lambda: PoseFlow(poseflow_config(tier, **changes)),
+        "elepose": lambda: ElePose(ElePoseConfig.for_tier(tier, **changes)),
         "diffpose": lambda: DiffPose(diffpose_config(tier, **changes)),
         "mdn": lambda: MDN(MDNConfig.for_tier(tier, **changes)),
         "cvae": lambda: CVAE(CVAEConfig.for_tier(tier, **changes)),

@@ -155,6 +155,10 @@ class PosePosterior(nn.Module, ABC):
         "The phases of one iteration, in order; each gets its own batch."
         return ("main",)
 
+    def stages(self) -> tuple[nn.Module, ...]:
+        "What is trained one after the other, this model last (`training.train_stages`)."
+        return (self,)
+
     def prepare(self, dataset, chunk: int = 2048) -> Prepared:
         "The features of a whole data set, computed once in chunks without gradient."
         with torch.no_grad():

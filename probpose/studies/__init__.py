@@ -16,14 +16,15 @@ from ..checks import choose
 from .base import PLANS, Plan, Study
 from .baselines import BaselinesStudy
 from .diffpose import DiffPoseStudy, diffpose_variant
+from .elepose import ElePoseStudy, elepose_variant
 from .head_to_head import HeadToHeadStudy
 from .poseflow import PoseFlowStudy, poseflow_variant
 
 # %% ../../nbs/35_studies_init.ipynb #d8c0d576
-STUDIES = {"poseflow": PoseFlowStudy, "baselines": BaselinesStudy, "diffpose": DiffPoseStudy, "head_to_head": HeadToHeadStudy}
+STUDIES = {"poseflow": PoseFlowStudy, "baselines": BaselinesStudy, "diffpose": DiffPoseStudy, "elepose": ElePoseStudy, "head_to_head": HeadToHeadStudy}
 
 def study(
-    chapter: str,  # "poseflow", "baselines", "diffpose" or "head_to_head"
+    chapter: str,  # "poseflow", "baselines", "diffpose", "elepose" or "head_to_head"
     **options: Any,  # tier, dataset, path, seed, device, cache, progress; see `Study`
 ) -> Study:
     "The study of a chapter; raises `UnknownNameError` for a chapter without one."

@@ -29,7 +29,7 @@ from ..evaluation import calibration, drawn, evaluate, hypothesis_curve
 from ..models import PosePosterior, load_pretrained, packaged
 from ..skeletons import H36M_17, MPII_16, convert
 from ..storage import write_atomic
-from ..training import TrainingConfig, train
+from ..training import TrainingConfig, train_stages
 
 # %% ../../nbs/35_studies_base.ipynb #0a350e07
 @dataclass(frozen=True)
@@ -220,6 +220,10 @@ class Trained(Pictured):
     main: tuple[str, ...] = ()  # what is worth several seeds
     iterations_of: dict[str, int] = {}  # by tier, where the plan's number is not meant
 
+    def frames(self, variant: str) -> PoseDataset:
+        "What a variant learns from."
+        return self.train_data
+
     @abstractmethod
     def untrained(self, variant: str) -> PosePosterior:
         "A variant before its training."
@@ -235,11 +239,11 @@ class Trained(Pictured):
     def _training(self, variant: str, config: Any) -> TrainingConfig:
         n, ema = self.iterations(variant), getattr(config, "ema", None)
         average = {} if ema is None else dict(ema=ema, ema_every=config.ema_every, ema_start=n // 10)
-        return TrainingConfig(n, self.plan.batch_size, self.seed, device=str(self.device), progress=self.progress, **average)
+        return TrainingConfig(n, getattr(config, "batch_size", self.plan.batch_size), self.seed, device=str(self.device), progress=self.progress, **average)
 
     def fit(self, variant: str, model: PosePosterior) -> PosePosterior:
         "Train a variant; called again after a kill, it resumes."
-        return train(model, self.train_data, self._training(variant, model.config), run_dir=self.folder(variant) / "run").trained
+        return train_stages(model, self.frames(variant), self._training(variant, model.config), run_dir=self.folder(variant) / "run").trained
 
     def model(self, variant: str = "full") -> PosePosterior:
         "The trained model of a variant, from its folder or from a training that starts now (or resumes)."

@@ -26,6 +26,7 @@ STUDIES = {
     "poseflow": {"datasets": ["cmu"], "seeds": [0, 1, 2], "main": ["mean_pose", "martinez", "full"]},
     "baselines": {"datasets": ["cmu"], "seeds": [0, 1, 2], "main": ["mdn", "cvae"]},
     "diffpose": {"datasets": ["cmu"], "seeds": [0, 1, 2], "main": ["full", "predicts_pose"]},
+    "elepose": {"datasets": ["cmu"], "seeds": [0, 1, 2], "main": ["full", "base", "bones", "bones_elevation", "bones_pca"]},
     "head_to_head": {"datasets": ["cmu"], "seeds": [0], "after": ["poseflow", "baselines", "diffpose"]},  # compares what the others have trained
     "speed": {"datasets": ["synthetic"], "seeds": [0]},
 }

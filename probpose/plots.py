@@ -7,7 +7,7 @@ __all__ = ['GREY', 'GRID', 'TRUTH_COLOUR', 'MODE_COLOUR', 'COLOURWAY', 'FIGURE_T
            'STRENGTH_SCALE', 'upright', 'pose_figure', 'two_views', 'pose_panels', 'skeleton_figure', 'ellipse_points',
            'heatmap_overlay', 'joint_heatmaps', 'method_selector', 'over_seeds', 'error_curve', 'bar_comparison',
            'box_comparison', 'calibration_figure', 'spread_figure', 'trend_figure', 'tradeoff_figure', 'score_heatmap',
-           'block_diagram']
+           'block_diagram', 'elevation_figure']
 
 # %% ../nbs/33_plots.ipynb #ad161783
 from collections.abc import Iterable, Mapping, Sequence
@@ -920,3 +920,32 @@ def block_diagram(
     low, high = places.min(0) - np.array(_BOX) * 0.6, places.max(0) + np.array(_BOX) * 0.6
     fig.update_xaxes(visible=False, range=[low[0], high[0]], fixedrange=True)
     return fig.update_yaxes(visible=False, range=[low[1], high[1]], fixedrange=True)
+
+# %% ../nbs/33_plots.ipynb #38b17621
+def elevation_figure(
+    pose,  # (J, 3) metres, upright: y down along gravity, z away from the camera
+    elevation: float,  # degrees by which the camera looks down
+    distance: float = 3.0,  # metres from the camera to the root
+    skeleton: str | Skeleton = "h36m_17",  # the joints' meaning
+    height: int = 380,  # pixels
+) -> go.Figure:
+    "A side view of a person and of the camera that looks down on it, with the camera's axes and the elevation; raises `ShapeError`, `NotFiniteError`."
+    body, angle = _skeleton(skeleton), np.deg2rad(float(elevation))
+    seen = _one(pose, body.num_joints, "pose")[..., 1:]  # to the right: away from the camera; upwards: against gravity
+    ahead, below = np.array([np.cos(angle), -np.sin(angle)]), np.array([-np.sin(angle), -np.cos(angle)])
+    camera, fig = -distance * ahead, _figure(height)
+    _body_2d(fig, seen, body, 5)
+    fig.add_scatter(x=[camera[0]], y=[camera[1]], mode="markers", marker=dict(size=14, symbol="square", color=GREY), name="camera", showlegend=False)
+    arrows = {"z, forward": (camera, ahead, COLOURWAY[2]), "y, down": (camera, below, COLOURWAY[1]), "gravity": (camera, np.array([0.0, -1.0]), GREY)}
+    for name, (start, way, colour) in arrows.items():
+        _pointed(fig, start, start + 0.7 * way, name, colour)
+    arc = np.linspace(0, angle, 20)
+    fig.add_scatter(x=camera[0] - 0.5 * np.sin(arc), y=camera[1] - 0.5 * np.cos(arc), mode="lines", line=dict(color=GREY, width=2), showlegend=False, hoverinfo="skip")
+    fig.add_annotation(x=camera[0] - 0.42 * np.sin(angle / 2), y=camera[1] - 0.56, text=f"α = {float(elevation):g}°", showarrow=False, xanchor="right", xshift=-14, font=dict(color=GREY))
+    fig.update_xaxes(title_text="away from the camera (m)", constrain="domain")
+    return fig.update_yaxes(title_text="height over the root (m)", scaleanchor="x", constrain="domain")
+
+def _pointed(fig: go.Figure, start: np.ndarray, end: np.ndarray, name: str, colour: str) -> None:
+    "An arrow in a drawing, with its name at the tip."
+    fig.add_annotation(x=end[0], y=end[1], ax=start[0], ay=start[1], xref="x", yref="y", axref="x", ayref="y", showarrow=True, arrowhead=2, arrowwidth=3, arrowcolor=colour, text="")
+    fig.add_annotation(x=end[0], y=end[1], text=name, showarrow=False, font=dict(color=colour), yanchor="top", xanchor="right" if end[0] < start[0] else "left", xshift=4)

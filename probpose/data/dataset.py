@@ -65,6 +65,7 @@ def even_subset(
 ELEVATIONS = {  # name: (law, two parameters in degrees); positive looks down on the person
     "human36m": ("normal", 8.0, 5.0),
     "level": ("normal", 0.0, 1.0),
+    "tripod": ("normal", 20.0, 2.0),
     "wide": ("uniform", -20.0, 45.0),
     "high": ("uniform", 30.0, 60.0),
     "low": ("uniform", -30.0, -5.0),

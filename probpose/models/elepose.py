@@ -61,7 +61,7 @@ class ElePoseConfig:
         short = dict(lr=1e-3, prior_lr=1e-3, prior_drops=(0.4, 0.7, 0.9), prior_share=0.5)
         sizes = {
             "smoke": dict(hidden=32, bases=12, prior_blocks=3, prior_hidden=16, rotations=8, bones_from=10, views=2, batch_size=64) | short,
-            "laptop": dict(hidden=256, bases=18, prior_hidden=128, bones_from=2400, views=4) | short,
+            "laptop": dict(hidden=256, prior_hidden=128, bones_from=2400, views=4) | short,
             "full": {},
         }
         return cls(**sizes[choose(tier, sizes, "tier")] | changes)

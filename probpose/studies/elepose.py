@@ -14,7 +14,7 @@ import torch
 
 from ..artifacts import record, records_from, select
 from ..checks import choose
-from ..data import PoseDataset, camera_elevations, load, training_proportions, with_true_keypoints
+from ..data import CameraConfig, PoseDataset, camera_elevations, load, training_proportions, with_true_keypoints
 from ..metrics import pa_mpjpe
 from ..models import ElePose, ElePoseConfig, PosePosterior, build
 from ..models.elepose import as_released
@@ -30,12 +30,12 @@ _ABLATIONS = {
     "compensated": dict(elevation="compensated"),
     "as_released": {},
 }
-_SWEEP = {f"pca_{n}": dict(bases=n) for n in (10, 14, 22, 26, 31)}
-_DATA = {"detected": {}, "synthetic": {}}
+_SWEEP = {f"pca_{n}": dict(bases=n) for n in (10, 14, 18, 22, 31)}
+_DATA = {"detected": {}, "synthetic": {}, "tripod": {}}
 _SETTINGS = _ABLATIONS | _SWEEP | _DATA
 
 def elepose_variant(
-    variant: str,  # a row of Table 5, a point of Figure 4, "compensated", "as_released", "detected" or "synthetic"
+    variant: str,  # a row of Table 5, a point of Figure 4, "compensated", "as_released", "detected", "synthetic" or "tripod"
     tier: str,  # smoke, laptop or full
     seed: int = 0,  # of the initial parameters
     **changes,  # proportions of the training's skeletons, and what else differs
@@ -58,6 +58,8 @@ class _ElePoseModels(Trained):
             return _sixteen(self.train_data)
         if variant == "synthetic":
             return with_true_keypoints(load("synthetic", split="train", size=self.plan.train_frames, seed=0 if self.dataset != "synthetic" else 1))
+        if variant == "tripod":
+            return _before_tripods("train", self.plan.train_frames)
         return self.train_data if variant == "detected" else with_true_keypoints(self.train_data)
 
     def untrained(self, variant: str) -> PosePosterior:
@@ -66,7 +68,7 @@ class _ElePoseModels(Trained):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.seed)
                 return build("martinez", self.tier)
-        return elepose_variant(variant, self.tier, self.seed, proportions=self._proportions[variant == "synthetic"])
+        return elepose_variant(variant, self.tier, self.seed, proportions=self._proportions[variant in ("synthetic", "tripod")])
 
     @cached_property
     def _proportions(self) -> tuple[tuple[float, ...], ...]:
@@ -81,7 +83,13 @@ class _ElePoseModels(Trained):
         "What a variant is judged on: true 2D poses, detected ones, and true ones of another data set."
         if variant == "martinez":
             return {"all": _sixteen(self.test_data), "detected": self.test_data, "transfer": _sixteen(self.transfer_data)}
+        if variant == "tripod":
+            return {"tripod": _before_tripods("test", self.plan.test_frames)}
         return {"all": with_true_keypoints(self.test_data), "detected": self.test_data, "transfer": with_true_keypoints(self.transfer_data)}
+
+def _before_tripods(split: str, size: int | None) -> PoseDataset:
+    "Synthetic people seen by cameras of one height, with true 2D poses."
+    return with_true_keypoints(load("synthetic", split=split, size=size, cameras=CameraConfig(elevation="tripod")))
 
 def _sixteen(dataset: PoseDataset) -> PoseDataset:
     "The data set with the true places of the detector's 16 joints as detections."
@@ -99,12 +107,16 @@ class _ElePoseMeasures(_ElePoseModels):
             records += records_from(frame[frame["statistic"] == "mode"], variant, 1, subset, by_action=subset == "all" and variant == "full")
         if not isinstance(model, ElePose):
             return records, {}
-        note = lambda metric, value: record(variant, metric, value, "", 1, "all", count=len(tests["all"]))
+        subset, data = next(iter(tests.items()))
+        note = lambda metric, value, who=variant: record(who, metric, value, "", 1, subset, count=len(data))
         records.append(note("explained", 100 * float(model.prior.subspace.explained)))
-        records += [note(metric, value) for metric, value in self._cameras(model, tests["all"]).items()]
+        records += [note(metric, value) for metric, value in self._cameras(model, data).items()]
+        if variant in ("full", "tripod"):
+            truth = camera_elevations(data)
+            records += [note("elevation_mean", float(truth.mean()), "cameras"), note("elevation_spread", float(truth.std()), "cameras")]
         if variant != "full":
             return records, {}
-        table = self.likelihoods(model, tests["all"])
+        table = self.likelihoods(model, data)
         records.append(note("likelihood_error_correlation", table["nll"].corr(table["error"], method="spearman")))
         return records, {"likelihood": columns(table.round(2), "error", "nll")} if self.seed == 0 else {}
 

@@ -6,11 +6,11 @@
 __all__ = ['SPEED_PLANS', 'TARGETS', 'TASKS', 'BENCHMARKS', 'interleaved', 'median_and_error', 'matmul_peak', 'memory_bandwidth',
            'matmul_gflop', 'plain_mmd', 'plain_critic_loss', 'plain_set_losses', 'PlainPoseFlow', 'PlainTraining',
            'training_gap', 'plain_channels', 'PlainDiffPose', 'PlainDiffusion', 'PlainDiffPoseTraining', 'diffpose_gap',
-           'StackedDiffPose', 'StackedTraining', 'stacking_gap', 'curve_fit_bell', 'worker_pool', 'fit_gap',
-           'cps_in_passes', 'cps_by_thresholds', 'pa_mpjpe_by_svd', 'SpeedPlan', 'layer_products', 'sampling',
-           'training_iteration', 'diffusion_sampling', 'few_steps', 'diffusion_training', 'seeds_together',
-           'gaussian_fitting', 'scores', 'inference_time', 'speedups', 'speedup_table', 'ratio_figure', 'limit_of',
-           'limits_table', 'SpeedStudy']
+           'PlainElePoseTraining', 'elepose_gap', 'StackedDiffPose', 'StackedTraining', 'stacking_gap',
+           'curve_fit_bell', 'worker_pool', 'fit_gap', 'cps_in_passes', 'cps_by_thresholds', 'pa_mpjpe_by_svd',
+           'SpeedPlan', 'layer_products', 'sampling', 'training_iteration', 'diffusion_sampling', 'few_steps',
+           'diffusion_training', 'lifting_training', 'components', 'seeds_together', 'gaussian_fitting', 'scores',
+           'inference_time', 'speedups', 'speedup_table', 'ratio_figure', 'limit_of', 'limits_table', 'SpeedStudy']
 
 # %% ../nbs/37_speed.ipynb #d46622fa
 import copy
@@ -42,13 +42,16 @@ from .checks import ConfigError, check_count, choose, generator
 from .data import PoseDataset, load
 from .flows import reference_inverse
 from .diffusion import SAMPLERS, diffusion_loss
-from .geometry import procrustes_svd
+from .geometry import axis_rotation, procrustes_svd
 from .heatmaps import CONDITION_JOINTS, fit_gaussians
+from .losses import bone_prior_loss, deformation_loss, l2d, lifting_loss
 from .metrics import cps, pa_mpjpe
 from .models.diffpose import DiffPose, DiffPoseConfig, diffpose_config, relative_positions, soft_histogram
+from .models.elepose import ElePose, ElePoseConfig, image_pose, project_pose, unproject_pose
 from .models.poseflow import LATENT, PoseFlow, PoseFlowConfig, poseflow_config, vector_to_pose
 from .models.posterior import load_pretrained
 from .plots import COLOURWAY, FIGURE_TEMPLATE, GREY
+from .priors import Moments, principal_components
 from .skeletons import conversion_matrix
 from .studies.base import Shown, shipped
 from .training import BatchOrder, TrainingConfig, _iterate, _Run
@@ -408,6 +411,63 @@ def diffpose_gap(
     slow, fast = plain.loss(f, noise()), model.training_step(f, generator=noise())["loss"]
     return float(((slow - fast).abs() / fast.abs()).detach())
 
+# %% ../nbs/37_speed.ipynb #e4d907aa
+class PlainElePoseTraining:
+    "A straightforward training loop of ElePose: two passes through the whole network, zero_grad, backward, step."
+
+    def __init__(
+        self,
+        model: ElePose,  # where to start, with a fitted prior; it is copied
+        data: Any,  # prepared poses, `ElePose.prepare`
+        batch_size: int = 256,
+        seed: int = 0,  # of order and noise, as in `TrainingConfig`
+    ):
+        self.model, self.config = copy.deepcopy(model).requires_grad_(True), model.config
+        self.data, self.order, self.noise = data, BatchOrder(len(data), batch_size, seed, model.device), generator(seed, model.device)
+        self.optimiser = torch.optim.Adam(self.model.lifter.parameters(), lr=model.config.lr, weight_decay=model.config.weight_decay)
+
+    def lift(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        "Pose `(B, 17, 3)` and upright angle `(B,)` of scaled poses `(B, 34)`."
+        lifter = self.model.lifter
+        hidden = lifter.shared(F.leaky_relu(lifter.entry(x)))
+        depth = lifter.depth(hidden)
+        depth = torch.cat([torch.zeros_like(depth[:, :1]), depth[:, 1:]], 1)
+        return unproject_pose(x.unflatten(1, (17, 2)), depth, self.config.depth), lifter.elevation(hidden)[:, 0]
+
+    def losses(self, x: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
+        "The losses of a batch of scaled poses `(B, 34)`, with one view each."
+        c, prior = self.config, self.model.prior
+        pose, angle = self.lift(x)
+        azimuth = (2 * torch.rand(1, len(x), generator=noise, device=x.device)[0] - 1) * math.pi
+        back = -angle.mean() + angle.std(correction=0) * torch.randn(1, len(x), generator=noise, device=x.device)[0]
+        rotation = axis_rotation("x", back) @ axis_rotation("y", azimuth) @ axis_rotation("x", angle)
+        turned = (rotation @ pose.mT).mT
+        seen = project_pose(turned, c.depth)
+        z, log_det = prior.flow.graph(prior.subspace(seen[:, 1:].flatten(1)))
+        again, _ = self.lift(seen.flatten(1))
+        returned = (rotation.mT @ again.mT).mT
+        found = {"nll": (0.5 * z.square().sum(1) - log_det).mean(), "bones": bone_prior_loss(pose, self.model.proportions), "lifting": lifting_loss(again, turned),
+                 "deformation": deformation_loss(returned, pose), "projection": l2d(x.view_as(seen), project_pose(returned, c.depth), "sum")}
+        weights = {"nll": c.weight_nll, "bones": c.weight_bones}
+        return {"loss": sum(weights.get(name, c.weight_base) * value for name, value in found.items()), **found}
+
+    def iterate(self) -> None:
+        "One iteration."
+        self.optimiser.zero_grad()
+        self.losses(self.data.batch(self.order.next())["x"], self.noise)["loss"].backward()
+        self.optimiser.step()
+
+def elepose_gap(
+    plain: PlainElePoseTraining,  # with a copy of the weights of …
+    model: ElePose,  # … this one
+    x: Tensor,  # a batch of scaled poses, (B, 34)
+    seed: int = 0,  # of the noise
+) -> float:  # relative
+    "The largest relative difference between the plain and the fast version's losses."
+    noise = lambda: generator(seed, model.device)
+    slow, fast = plain.losses(x, noise()), model.training_step({"x": x}, generator=noise())
+    return max(float(((slow[name] - fast[name]).abs() / fast[name].abs().clamp(min=1e-3)).detach()) for name in slow)
+
 # %% ../nbs/37_speed.ipynb #59cd7aae
 class _Stack:
     "Parameters of equal networks with a leading seed axis (S, ...), and the layers made of them."
@@ -639,12 +699,13 @@ SPEED_PLANS = {
     "laptop": SpeedPlan("full", 64, 2048, 32, 7, 0.1, 2048, 256),
     "full": SpeedPlan("full", 64, 2048, 32, 9, 0.1, 4096, 1024),
 }
-TARGETS = {"sampling": 4.0, "training": 2.5, "diffpose_sampling": 3.0, "few_steps": 10.0, "diffpose_training": 1.3, "gaussian_fit": 5.0, "cps": 100.0, "pa_mpjpe": 3.0}
+TARGETS = {"sampling": 4.0, "training": 2.5, "diffpose_sampling": 3.0, "few_steps": 10.0, "diffpose_training": 1.3, "elepose_training": 1.5, "gaussian_fit": 5.0, "cps": 100.0, "pa_mpjpe": 3.0}
 TASKS = {
     "sampling": ("hypotheses of a batch", "FrEIA's inverse graph, condition repeated"), "training": ("full training iteration", "FrEIA's graphs, all hypotheses with gradient, double autograd"),
     "diffpose_sampling": ("hypotheses by diffusion", "condition embedded for every hypothesis, joined in every step"), "diffpose_sampling_steps": ("hypotheses by diffusion", "the same for a quarter of the images, embedded again in every step"),
     "few_steps": ("hypotheses by diffusion in two steps", "ancestral sampling, all steps"), "few_steps_denoising": ("denoising in two steps", "ancestral sampling, all steps, without the condition"),
     "diffpose_training": ("training iteration of diffusion", "all channels of all points, linear layer of each, Adam as it comes"), "seeds_together": ("training of five seeds, stacked", "one seed after the other"),
+    "elepose_training": ("training iteration of ElePose", "whole network twice, FrEIA's graph with gradients, Adam as it comes"), "components": ("principal components, streaming", "singular values of all poses at once"),
     "gaussian_fit": ("rotated Gaussians of heatmaps", "scipy's curve_fit in one process per core"), "cps": ("Correct Poses Score, as given", "loop over thresholds, distances measured once"),
     "cps_passes": ("Correct Poses Score, as given", "loop over thresholds, as defined"), "pa_mpjpe": ("PA-MPJPE", "batched torch.linalg.svd"),
 }
@@ -791,6 +852,39 @@ def diffusion_training(
     gap = diffpose_gap(plain, model, prepared.batch(torch.arange(plan.images, device=device)))
     fast = _Run(model, prepared, TrainingConfig(iterations=10**6, batch_size=plan.images, progress=False), torch.device(device))
     return _measured("diffpose_training", {"plain": plain.iterate, "fast": lambda: _iterate(fast)}, f"losses differ by {gap:.0e}, relatively", plan, device)
+
+def lifting_training(
+    plan: SpeedPlan,
+    data: PoseDataset,
+    device: str | torch.device = "cpu",
+) -> pd.DataFrame:  # a row per round
+    "A training iteration of ElePose with its own batch: the library's loop against the straightforward one."
+    model = ElePose(ElePoseConfig.for_tier(plan.model, views=1, bones_from=0))
+    model.prior.fit(data)
+    prepared, model = model.prepare(data).to(device), model.to(device)
+    size = model.config.batch_size
+    plain = PlainElePoseTraining(model, prepared, size)
+    gap = elepose_gap(plain, model, prepared.batch(torch.arange(min(size, len(prepared)), device=device))["x"])
+    fast = _Run(model, prepared, TrainingConfig(iterations=10**6, batch_size=size, progress=False), torch.device(device))
+    return _measured("elepose_training", {"plain": plain.iterate, "fast": lambda: _iterate(fast)}, f"losses differ by {gap:.0e} at most, relatively", plan, device)
+
+def components(
+    plan: SpeedPlan,
+    data: PoseDataset,
+    device: str | torch.device = "cpu",
+    copies: int = 32,
+) -> pd.DataFrame:  # a row per round
+    "Principal components of many 2D poses: summaries of batches, merged, against a singular value decomposition of all poses at once."
+    poses = image_pose(data.detections)[:, 1:].flatten(1).double()
+    poses = poses.repeat(copies, 1) + torch.randn(copies * len(poses), poses.shape[1], generator=generator(0), dtype=poses.dtype)
+    def streamed():
+        moments = Moments()
+        for batch in poses.split(2048):
+            moments.add(batch)
+        return principal_components(moments, 10)[1]
+    at_once = lambda: (torch.linalg.svdvals(poses - poses.mean(0)).square() / (len(poses) - 1))[:10]
+    gap = float(((streamed() - at_once()).abs() / at_once()).max())
+    return _measured("components", {"plain": at_once, "fast": streamed}, f"variances differ by {gap:.0e} at most, relatively", plan, device)
 
 def seeds_together(
     plan: SpeedPlan,
@@ -949,7 +1043,7 @@ def limits_table(
     return ArtifactTable(pd.DataFrame(rows).set_index("task"), f"Matrix-multiply peak {peak:.0f} GFLOP/s, memory bandwidth {bandwidth:.1f} GB/s; in brackets the share of the peak.\n{caption}")
 
 # %% ../nbs/37_speed.ipynb #35c6bc62
-BENCHMARKS = (sampling, training_iteration, diffusion_sampling, few_steps, diffusion_training, seeds_together, gaussian_fitting, scores)
+BENCHMARKS = (sampling, training_iteration, diffusion_sampling, few_steps, diffusion_training, lifting_training, components, seeds_together, gaussian_fitting, scores)
 
 class _SpeedMeasures(Shown):
     "What the benchmark chapter measures."

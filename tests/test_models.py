@@ -8,9 +8,20 @@ import torch
 import probpose
 from probpose.checks import CheckpointError, ConfigError, DensityError, NotFiniteError, ShapeError, UnknownNameError
 from probpose.heatmaps import Detections
-from probpose.models import Martinez, MeanPose, PoseFlow, build, load_pretrained, poseflow_config
+from probpose.models import ElePose, Martinez, MeanPose, PoseFlow, build, load_pretrained, poseflow_config
 from probpose.models.poseflow import LATENT, pose_to_vector, vector_to_pose
 from probpose.storage import load_tensors, save_tensors
+
+
+
+def with_prior(**changes):
+    "An ElePose whose prior has seen some 2D poses."
+    from probpose.data import load
+
+    model = build("elepose", "smoke", **changes)
+    model.prior.fit(load("synthetic", split="train", size=48))
+    return model
+
 
 MODELS = {
     "poseflow": lambda: build("poseflow", "smoke"),
@@ -20,6 +31,8 @@ MODELS = {
     "diffpose_argmax": lambda: build("diffpose", "smoke", condition="argmax"),
     "diffpose_samples": lambda: build("diffpose", "smoke", condition="samples"),
     "diffpose_heatmap": lambda: build("diffpose", "smoke", condition="heatmap"),
+    "elepose": with_prior,
+    "elepose_fixed": lambda: with_prior(elevation="fixed", bases=0),
     "mdn": lambda: build("mdn", "smoke"),
     "cvae": lambda: build("cvae", "smoke"),
     "martinez": lambda: build("martinez", "smoke"),
@@ -27,7 +40,7 @@ MODELS = {
 }
 
 
-DETERMINISTIC = (Martinez, MeanPose)
+DETERMINISTIC = (ElePose, Martinez, MeanPose)
 
 
 @pytest.fixture(params=MODELS)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu
+from torch.nn.functional import leaky_relu_
 
 from ..checks import ConfigError, DegeneratePoseError, check_count, choose, generator as seeded
 from ..heatmaps import Detections
@@ -89,7 +89,7 @@ def image_pose(
     detections: Detections,  # B people, of any skeleton that Human3.6M-17 can be made of
 ) -> Tensor:  # (B, 17, 2), pixels of the image (of the map where no crop is known), x right, y down
     "2D poses in Human3.6M's order relative to their root; a joint that was not detected is put between its neighbours (`skeletons.convert`)."
-    points = detections.keypoints if detections.crop is None else detections.crop.from_map(detections.keypoints)
+    points = detections.keypoints if detections.crop is None else detections.crop.from_map(detections.keypoints).to(detections.keypoints)
     points = convert(points, detections.skeleton, H36M_17, approximate=True) if detections.skeleton != H36M_17.name else points
     return points - points[:, :1]
 
@@ -186,7 +186,7 @@ class _Residual(nn.Module):
         self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + leaky_relu(self.second(leaky_relu(self.first(x))))
+        return x + leaky_relu_(self.second(leaky_relu_(self.first(x))))  # in place: the layers' outputs are not needed again
 
 class _Lifter(nn.Module):
     "Scaled 2D poses `(B, 34)` to depth offsets `(B, 17)` and elevations `(B,)` in radians."
@@ -199,7 +199,7 @@ class _Lifter(nn.Module):
         self.elevation = nn.Sequential(*blocks(c.branch_blocks), nn.Linear(c.hidden, 1))
 
     def features(self, x: Tensor) -> Tensor:
-        return self.shared(leaky_relu(self.entry(x)))
+        return self.shared(leaky_relu_(self.entry(x)))
 
     def offsets(self, features: Tensor) -> Tensor:
         offsets = self.depth(features)

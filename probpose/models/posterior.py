@@ -67,6 +67,13 @@ class Prepared:
         return {name: tensor[indices] for name, tensor in self.tensors.items()}
 
 # %% ../../nbs/20_models_posterior.ipynb #8bc3a4e5
+_LARGE = 4096  # numbers; smaller tensors are never rounded
+
+def _stored(tensor: Tensor, compact: bool) -> Tensor:
+    "A tensor as it is written; loading gives it its own number format again."
+    large = compact and tensor.dtype == torch.float32 and tensor.ndim > 1 and tensor.numel() >= _LARGE
+    return tensor.half().contiguous() if large else tensor.contiguous()
+
 class PosePosterior(nn.Module, ABC):
     "A distribution over 3D poses given 2D evidence; the base of every model in this library."
     has_density = False  # whether `log_prob` is available
@@ -169,11 +176,11 @@ class PosePosterior(nn.Module, ABC):
         "The weights needed to sample; a subclass drops what only training needs."
         return self.state_dict()
 
-    def save_pretrained(self, folder: str | Path, card: str | None = None) -> Path:
-        "Write `model.safetensors` (weights, class and configuration) and, if given, a model card beside it; nothing is pickled."
+    def save_pretrained(self, folder: str | Path, card: str | None = None, compact: bool = False) -> Path:
+        "Write `model.safetensors` (weights, class and configuration; with `compact`, large matrices in half precision) and, if given, a model card beside it; nothing is pickled."
         folder = Path(folder)
         about = {"model": type(self).__name__, "config": dataclasses.asdict(self.config)}
-        save_tensors(folder / "model.safetensors", {k: v.contiguous() for k, v in self.inference_state().items()}, about)
+        save_tensors(folder / "model.safetensors", {k: _stored(v, compact) for k, v in self.inference_state().items()}, about)
         if card is not None:
             write_atomic(folder / "README.md", card)
         return folder

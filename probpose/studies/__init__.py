@@ -31,39 +31,51 @@ def study(
     return STUDIES[choose(chapter, STUDIES, "study")](**options)
 
 # %% ../../nbs/35_studies_init.ipynb #b8769417
+_POSTERIOR = dict(
+    what="A posterior of 3D human poses from 2D detections", size="metres", subsets={"all": "all frames", "hard": "hard frames"}, drawn=", {drawn} hypotheses each", compact=False,
+    rows=(("MPJPE of {single} (mm)", "mpjpe", "mode", 1), ("MPJPE of the best hypothesis (mm)", "mpjpe", "best", 1), ("PA-MPJPE of the best (mm)", "pa_mpjpe", "best", 1), ("CPS of the best", "cps", "best", 1),
+          ("energy score (mm)", "energy_score", "", 1), ("calibration error", "ece", "", 3)),
+    limits="People who are cut in half, lie down or are seen from far above are outside of what was trained. The spread is a model's belief, not a guarantee: see the calibration in the chapter on {name} before using it where errors cost.",
+)
 RELEASED = {
-    "poseflow": dict(
+    "poseflow": _POSTERIOR | dict(
         name="PoseFlow", paper="Wehrbein, Rudolph, Rosenhahn & Wandt, *Probabilistic Monocular 3D Human Pose Estimation with Normalizing Flows*, ICCV 2021",
         evidence="with a fitted Gaussian each", single="z = 0",
     ),
-    "diffpose": dict(
+    "diffpose": _POSTERIOR | dict(
         name="DiffPose", paper="Holmquist & Wandt, *DiffPose: Multi-hypothesis Human Pose Estimation using Diffusion Models*, ICCV 2023",
         evidence="with a heatmap each (or, where there is none, the bell that a score implies)", single="zero noise",
+    ),
+    "elepose": dict(
+        name="ElePose", paper="Wandt, Little & Rhodin, *ElePose: Unsupervised 3D Human Pose Estimation by Predicting Camera Elevation and Learning Normalizing Flows on 2D Poses*, CVPR 2022",
+        what="3D human poses from 2D detections, learned without 3D poses", evidence="(or the 17 of Human3.6M), nothing else of them", size="of a size that is assumed (a mean bone of 26 cm)", single="",
+        subsets={"all": "true 2D poses", "detected": "detected 2D poses"}, drawn="", compact=True,
+        rows=(("PA-MPJPE (mm)", "pa_mpjpe", "mode", 1), ("N-MPJPE (mm)", "n_mpjpe", "mode", 1), ("N-PCK (%)", "n_pck", "mode", 1), ("CPS", "cps", "mode", 1)),
+        limits="Trained on true 2D poses in pixels of images whose people stand about five metres away: for images of another scale set `model.prior.unit` to the mean length from root to head, in pixels, of poses of your own. Depth is a single guess, and its usual mistake is a limb that reaches forward instead of back.",
     ),
 }
 
 _CARD = """# {name}, trained on {dataset}
 
-A posterior of 3D human poses from 2D detections: `probpose.load("{chapter}")`.
+{what}: `probpose.load("{chapter}")`.
 
 - **Method**: {paper}. Weights trained from scratch with probpose, tier `{tier}`, seed {seed}, commit {commit}.
-- **Input**: 16 joints (MPII order) on a map of 64 × 64 pixels {evidence}. **Output**: 17 joints (Human3.6M order), metres, camera axes, root-centred.
+- **Input**: 16 joints (MPII order) on a map of 64 × 64 pixels {evidence}. **Output**: 17 joints (Human3.6M order), {size}, camera axes, root-centred.
 - **Data**: {frames} frames of the training subjects. "The data used in this project was obtained from mocap.cs.cmu.edu. The database was created with funding from NSF EIA-0196217." 2D evidence comes from random cameras and a simulated detector.
 
-Measured on {count} frames of subjects that were not trained on, {drawn} hypotheses each ({hardware}):
+Measured on {count} frames of subjects that were not trained on{drawn} ({hardware}):
 
 {table}
 
 **Limits.** The cameras look at a whole person from about five metres, slightly from above. The 2D evidence was simulated: a real detector errs in other ways. Bodies are adults of a few laboratories; walking and dancing prevail.
-People who are cut in half, lie down or are seen from far above are outside of what was trained. The spread is a model's belief, not a guarantee: see the calibration in the chapter on {name} before using it where errors cost.
+{limits}
 """
 
-def _card_table(results: pd.DataFrame, single: str) -> str:
-    rows = [(f"MPJPE of {single} (mm)", "mpjpe", "mode"), ("MPJPE of the best hypothesis (mm)", "mpjpe", "best"), ("PA-MPJPE of the best (mm)", "pa_mpjpe", "best"), ("CPS of the best", "cps", "best"),
-            ("energy score (mm)", "energy_score", ""), ("calibration error", "ece", "")]
+def _card_table(results: pd.DataFrame, about: dict) -> str:
     value = lambda subset, metric, statistic: recorded(results, variant="full", metric=metric, statistic=statistic, subset=subset, hypotheses="largest")
-    lines = [f"| {label} | {value('all', *key):.{3 if key[0] == 'ece' else 1}f} | {value('hard', *key):.{3 if key[0] == 'ece' else 1}f} |" for label, *key in rows]
-    return "\n".join(["| | all frames | hard frames |", "|---|---|---|", *lines])
+    cells = lambda metric, statistic, digits: " | ".join(f"{value(subset, metric, statistic):.{digits}f}" for subset in about["subsets"])
+    lines = [f"| {label.format(**about)} | {cells(*key)} |" for label, *key in about["rows"]]
+    return "\n".join([f"| | {' | '.join(about['subsets'].values())} |", "|---" * (1 + len(about["subsets"])) + "|", *lines])
 
 def release(
     lab: Study,  # a study whose full variant has been run, of a chapter in `RELEASED`
@@ -75,5 +87,6 @@ def release(
     results = load_results(lab.save(lab.cache / "results"))
     count = max(entry["count"] for entry in result.records if entry["variant"] == "full" and entry["subset"] == "all" and entry["metric"] == "mpjpe")
     origin = {key: result.provenance[key] for key in ("commit", "hardware")}
-    card = _CARD.format(dataset=lab.dataset, tier=lab.tier, seed=lab.seed, frames=len(lab.train_data), count=count, drawn=lab.plan.hypotheses, chapter=lab.chapter, table=_card_table(results, about["single"]), **about, **origin)
-    return lab.model("full").save_pretrained(folder, card)
+    filled = {key: about[key].format(drawn=lab.plan.hypotheses, name=about["name"]) for key in ("drawn", "limits")}
+    here = dict(dataset=lab.dataset, tier=lab.tier, seed=lab.seed, frames=len(lab.train_data), count=count, chapter=lab.chapter, table=_card_table(results, about))
+    return lab.model("full").save_pretrained(folder, _CARD.format(**about | filled | here | origin), about["compact"])

@@ -111,6 +111,10 @@ class _ElePoseMeasures(_ElePoseModels):
         note = lambda metric, value, who=variant: record(who, metric, value, "", 1, subset, count=len(data))
         records.append(note("explained", 100 * float(model.prior.subspace.explained)))
         records += [note(metric, value) for metric, value in self._cameras(model, data).items()]
+        if variant == "tripod":
+            mirrored = lambda detections, n, generator: model.sample(detections, n, generator) * torch.tensor([1.0, 1.0, -1.0], device=self.device)
+            frame = judged(mirrored, data, 1, self)
+            records += records_from(frame[(frame["statistic"] == "best") & (frame["metric"] == "pa_mpjpe")].assign(statistic="mode"), "tripod_mirrored", 1, subset, by_action=False)
         if variant in ("full", "tripod"):
             truth = camera_elevations(data)
             records += [note("elevation_mean", float(truth.mean()), "cameras"), note("elevation_spread", float(truth.std()), "cameras")]

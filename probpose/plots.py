@@ -941,7 +941,7 @@ def elevation_figure(
         _pointed(fig, start, start + 0.7 * way, name, colour)
     arc = np.linspace(0, angle, 20)
     fig.add_scatter(x=camera[0] - 0.5 * np.sin(arc), y=camera[1] - 0.5 * np.cos(arc), mode="lines", line=dict(color=GREY, width=2), showlegend=False, hoverinfo="skip")
-    fig.add_annotation(x=camera[0] - 0.42 * np.sin(angle / 2), y=camera[1] - 0.56, text=f"α = {float(elevation):g}°", showarrow=False, xanchor="right", xshift=-14, font=dict(color=GREY))
+    fig.add_annotation(x=camera[0], y=camera[1] - 0.4, text=f"α = {float(elevation):g}°", showarrow=False, xanchor="left", xshift=8, font=dict(color=GREY))
     fig.update_xaxes(title_text="away from the camera (m)", constrain="domain")
     return fig.update_yaxes(title_text="height over the root (m)", scaleanchor="x", constrain="domain")
 

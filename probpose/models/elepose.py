@@ -8,6 +8,7 @@ __all__ = ['HUMAN36M_PROPORTIONS', 'ElePoseConfig', 'as_released', 'image_pose',
 
 # %% ../../nbs/27_models_elepose.ipynb #01561221
 import math
+import warnings
 from dataclasses import dataclass, replace
 
 import torch
@@ -296,6 +297,8 @@ class _Around(_Views):
         return {"elevation": -mean.rad2deg(), "spread": deviation.rad2deg()}
 
 # %% ../../nbs/27_models_elepose.ipynb #81bd22f1
+_USUAL_BONE = 0.3  # mean 2D bone of people, in lengths from root to head
+
 @register(ElePoseConfig)
 class ElePose(_Around):
     """Unsupervised lifting with a learned distribution of camera elevations (Wandt, Little & Rhodin, CVPR 2022), seen as a posterior of one point.
@@ -350,9 +353,21 @@ class ElePose(_Around):
         with torch.inference_mode(), self._evaluating():
             return -self._lift(self._seen(detections))[1].rad2deg()
 
+    def adapt_unit(
+        self,
+        detections: Detections,  # many people, as they appear in one's own images
+    ) -> "ElePose":  # itself
+        "Measure 2D poses of other images in their own mean length from root to head; needed where people are much larger or smaller, in pixels, than those of the training. Raises `DegeneratePoseError`."
+        self.prior.unit.fill_(float(_own_lengths(image_pose(self._own(detections))).mean()))
+        return self
+
     def _seen(self, detections: Detections) -> Tensor:
         self._ready()
-        return self.features({"detections": self._own(detections)})["x"]
+        x = self.features({"detections": self._own(detections)})["x"]
+        share = float(bone_lengths(x.unflatten(1, (17, 2))).mean()) * self.config.depth / _USUAL_BONE if len(x) else 1.0
+        if not 0.5 < share < 2:
+            warnings.warn(f"2D poses are {share:.2g} times as large as those this ElePose was trained on; poses will be wrong: call adapt_unit(detections) with poses of your own images first", stacklevel=4)
+        return x
 
     def _metric(self, pose: Tensor) -> Tensor:
         return pose * (self.config.bone_length / bone_lengths(pose).mean(-1))[..., None, None]

@@ -51,7 +51,7 @@ RELEASED = {
         what="3D human poses from 2D detections, learned without 3D poses", evidence="(or the 17 of Human3.6M), nothing else of them", size="of a size that is assumed (a mean bone of 26 cm)", single="",
         subsets={"all": "true 2D poses", "detected": "detected 2D poses"}, drawn="", compact=True,
         rows=(("PA-MPJPE (mm)", "pa_mpjpe", "mode", 1), ("N-MPJPE (mm)", "n_mpjpe", "mode", 1), ("N-PCK (%)", "n_pck", "mode", 1), ("CPS", "cps", "mode", 1)),
-        limits="Trained on true 2D poses in pixels of images whose people stand about five metres away: for images of another scale set `model.prior.unit` to the mean length from root to head, in pixels, of poses of your own. Depth is a single guess, and its usual mistake is a limb that reaches forward instead of back.",
+        limits="Trained on true 2D poses in pixels of images whose people stand about five metres away: for images of another scale call `adapt_unit` with 2D poses of your own images. Depth is a single guess, and its usual mistake is a limb that reaches forward instead of back.",
     ),
 }
 

@@ -171,8 +171,8 @@ class ElePoseStudy(_ElePoseMeasures):
         "Boxes and arrows of the method (Fig. 2 of the paper) with the sizes of this model, for `plots.block_diagram`."
         c = model.config
         boxes = {
-            "x": (0.0, 1.0, "2D pose x<br>17 joints"), "lifter": (1.6, 1.0, f"lifting network<br>{c.shared_blocks + c.branch_blocks} residual blocks<br>width {c.hidden}"), "y": (3.2, 1.0, "3D pose<br>upright angle θ"),
-            "view": (4.8, 1.0, "virtual view<br>R_x(−θ̃) R_y(φ) R_x(θ)"), "seen": (4.8, 0.0, "2D pose x₂"), "prior": (3.2, 0.0, f"prior, frozen<br>{c.bases or 32} components<br>{c.prior_blocks} blocks"), "nll": (1.6, 0.0, "−log p(x₂)"),
+            "x": (0.0, 1.0, "2D pose x<br>17 joints"), "lifter": (1.6, 1.0, f"lifting network<br>{c.shared_blocks + c.branch_blocks} residual blocks<br>width {c.hidden}"), "y": (3.2, 1.0, "3D pose,<br>angle θ that<br>makes it upright"),
+            "view": (4.8, 1.0, "virtual view<br>upright, around,<br>tilted again"), "seen": (4.8, 0.0, "2D pose x₂"), "prior": (3.2, 0.0, f"prior, frozen<br>{c.bases or 32} components<br>{c.prior_blocks} blocks"), "nll": (1.6, 0.0, "−log p(x₂)"),
         }
-        arrows = [("x", "lifter", ""), ("lifter", "y", "depth, elevation"), ("y", "view", "turn"), ("view", "seen", "project"), ("seen", "prior", ""), ("prior", "nll", ""), ("nll", "lifter", "gradient")]
+        arrows = [("x", "lifter", ""), ("lifter", "y", ""), ("y", "view", "turn"), ("view", "seen", "project"), ("seen", "prior", ""), ("prior", "nll", ""), ("nll", "lifter", "gradient")]
         return boxes, arrows

@@ -705,7 +705,7 @@ TASKS = {
     "diffpose_sampling": ("hypotheses by diffusion", "condition embedded for every hypothesis, joined in every step"), "diffpose_sampling_steps": ("hypotheses by diffusion", "the same for a quarter of the images, embedded again in every step"),
     "few_steps": ("hypotheses by diffusion in two steps", "ancestral sampling, all steps"), "few_steps_denoising": ("denoising in two steps", "ancestral sampling, all steps, without the condition"),
     "diffpose_training": ("training iteration of diffusion", "all channels of all points, linear layer of each, Adam as it comes"), "seeds_together": ("training of five seeds, stacked", "one seed after the other"),
-    "elepose_training": ("training iteration of ElePose", "whole network twice, FrEIA's graph with gradients, Adam as it comes"), "components": ("principal components, streaming", "singular values of all poses at once"),
+    "elepose_training": ("training iteration of ElePose", "whole network twice, FrEIA's graph with gradients, Adam as it comes"), "elepose_training_wide": ("the same, the paper's width", "the same"), "components": ("principal components, streaming", "singular values of all poses at once"),
     "gaussian_fit": ("rotated Gaussians of heatmaps", "scipy's curve_fit in one process per core"), "cps": ("Correct Poses Score, as given", "loop over thresholds, distances measured once"),
     "cps_passes": ("Correct Poses Score, as given", "loop over thresholds, as defined"), "pa_mpjpe": ("PA-MPJPE", "batched torch.linalg.svd"),
 }
@@ -858,15 +858,20 @@ def lifting_training(
     data: PoseDataset,
     device: str | torch.device = "cpu",
 ) -> pd.DataFrame:  # a row per round
-    "A training iteration of ElePose with its own batch: the library's loop against the straightforward one."
-    model = ElePose(ElePoseConfig.for_tier(plan.model, views=1, bones_from=0))
+    "A training iteration of ElePose with its own batch: the library's loop against the straightforward one, for the network that the book trains and for the paper's."
+    sizes = {"elepose_training": "smoke" if plan.model == "smoke" else "laptop", "elepose_training_wide": plan.model}
+    return pd.concat([_lifting(task, size, plan, data, device) for task, size in sizes.items()], ignore_index=True)
+
+def _lifting(task: str, tier: str, plan: SpeedPlan, data: PoseDataset, device: str | torch.device) -> pd.DataFrame:
+    "One size of it."
+    model = ElePose(ElePoseConfig.for_tier(tier, views=1, bones_from=0))
     model.prior.fit(data)
     prepared, model = model.prepare(data).to(device), model.to(device)
     size = model.config.batch_size
     plain = PlainElePoseTraining(model, prepared, size)
     gap = elepose_gap(plain, model, prepared.batch(torch.arange(min(size, len(prepared)), device=device))["x"])
     fast = _Run(model, prepared, TrainingConfig(iterations=10**6, batch_size=size, progress=False), torch.device(device))
-    return _measured("elepose_training", {"plain": plain.iterate, "fast": lambda: _iterate(fast)}, f"losses differ by {gap:.0e} at most, relatively", plan, device)
+    return _measured(task, {"plain": plain.iterate, "fast": lambda: _iterate(fast)}, f"losses differ by {gap:.0e} at most, relatively", plan, device)
 
 def components(
     plan: SpeedPlan,

@@ -341,7 +341,7 @@ def test_the_page_of_claims_shows_statements_verdicts_and_intervals(results):
     for entry in artifacts.claims():
         assert (entry["statement"].replace("'", "&#x27;") in page) == (entry["paper"] == "poseflow"), entry["id"]
     assert "gain +15.0 mm" in page and "cmu (laptop)" in page and "synthetic" not in page
-    assert "<strong>planned</strong>" in artifacts.claims_table(results, "elepose")._repr_html_()
+    assert "<strong>planned</strong>" in artifacts.claims_table(results, "humr")._repr_html_()
     assert "no verdict: smoke" in artifacts.claims_table(results[results["tier"] == "smoke"], "poseflow")._repr_html_()
     assert artifacts.claims_table(results).frame.loc["PoseFlow"].astype(int).sum() == sum(entry["paper"] == "poseflow" for entry in artifacts.claims())
 

@@ -110,7 +110,8 @@ def test_rows_equal_plain_loops(judged, name):
         each = [protocol_naive(name, hypotheses[m, i], data.poses[i]) for m in range(9)]
         expected = {"best": best(each), "worst": worst(each), "mean": np.mean(each), "median": np.median(each), "mode": protocol_naive(name, modes[i], data.poses[i])}
         for statistic, value in expected.items():
-            assert values(judged, name, statistic)[i] == pytest.approx(value, rel=1e-3, abs=2e-2), (name, statistic)
+            one_joint = 100 / (14 * 31)  # a distance at a threshold may fall to either side of it in single precision
+            assert values(judged, name, statistic)[i] == pytest.approx(value, rel=1e-3, abs=1.01 * one_joint if name.endswith("auc") else 2e-2), (name, statistic)
 
 
 def test_table_is_tidy_and_complete(judged):

@@ -503,4 +503,4 @@ def test_memory_is_bounded():
     streamed, *resident, careless = map(float, done.stdout.split())
     assert streamed < 80
     assert len(resident) == 6 and max(resident) < 60, resident
-    assert careless > 80  # the measurement sees what a one-line formula costs
+    assert careless > max(60, *resident)  # the measurement sees what a one-line formula costs

@@ -27,6 +27,8 @@ STUDIES = {
     "baselines": {"datasets": ["cmu"], "seeds": [0, 1, 2], "main": ["mdn", "cvae"]},
     "diffpose": {"datasets": ["cmu"], "seeds": [0, 1, 2], "main": ["full", "predicts_pose"]},
     "elepose": {"datasets": ["cmu"], "seeds": [0, 1, 2], "main": ["full", "base", "bones", "bones_elevation", "bones_pca"]},
+    "open_world": {"datasets": ["cmu"], "seeds": [0]},
+    "humr": {"datasets": ["cmu"], "seeds": [0, 1, 2], "main": ["prohmr", "no_mask", "full"]},
     "head_to_head": {"datasets": ["cmu"], "seeds": [0], "after": ["poseflow", "baselines", "diffpose"]},  # compares what the others have trained
     "speed": {"datasets": ["synthetic"], "seeds": [0]},
 }

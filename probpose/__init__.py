@@ -14,8 +14,8 @@ _NAMES = {  # promoted name → module, name there
     "load": ("models", "load_pretrained"), "Detections": ("heatmaps", "Detections"), "PosePosterior": ("models", "PosePosterior"),
 }
 _MODULES = (
-    "artifacts", "book", "checks", "cli", "data", "diffusion", "evaluation", "flows", "geometry", "heatmaps", "losses",
-    "metrics", "models", "plots", "priors", "skeletons", "speed", "storage", "studies", "training",
+    "artifacts", "bodies", "book", "checks", "cli", "data", "detectors", "diffusion", "evaluation", "flows", "geometry", "heatmaps", "losses", "meshes",
+    "metrics", "models", "open_body", "plots", "priors", "rendering", "skeletons", "speed", "storage", "studies", "training",
 )
 
 def __getattr__(name: str):

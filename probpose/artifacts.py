@@ -173,7 +173,9 @@ METRICS = {
     "sigma_error_correlation": Metric("rank correlation of σ and error", "", False, 3), "likelihood_error_correlation": Metric("rank correlation of −log-likelihood and error", "", False, 3),
     "elevation_mean": Metric("mean elevation", "°", None), "elevation_spread": Metric("spread of elevations", "°", None), "elevation_error": Metric("error of the elevation", "°"), "elevation_correlation": Metric("correlation of predicted and true elevation", "", False, 3),
     "explained": Metric("explained variance", "%", None, 2), "error_2d": Metric("2D error", "px", True, 2),
-    "percent_inside": Metric("PercIn", "%", False), "mask_distance": Metric("MinDist", "", True, 3),
+    "percent_inside": Metric("PercIn", "%", False), "mask_distance": Metric("MinDist", "px", True, 3),
+    "pck_5": Metric("PCK, 5 % of the crop", "%", False), "pck_10": Metric("PCK, 10 % of the crop", "%", False), "distance_2d": Metric("2D distance", "cells", True, 2),
+    "bone_angle_median": Metric("median angle of bones", "°", True, 2), "bone_angle_p95": Metric("95 % of the angles of bones", "°"), "visibility_agreement": Metric("visibility judged rightly", "%", False),
     "time": Metric("time", "ms", True, 2), "speedup": Metric("speed-up", "×", False, 1),
 }
 
@@ -356,8 +358,11 @@ def best_tier(
 
 # %% ../nbs/32_artifacts.ipynb #37629418
 BORROWED = {  # chapter → {(lender, its variant): name here}
-    "poseflow": {("baselines", "mdn"): "mdn", ("baselines", "cvae"): "cvae"},
-    "diffpose": {("poseflow", "full"): "poseflow", ("poseflow", "martinez"): "martinez", ("baselines", "mdn"): "mdn", ("baselines", "cvae"): "cvae"},
+    "poseflow": {("baselines", "mdn"): "mdn", ("baselines", "cvae"): "cvae", ("open_world", "poseflow"): "full", ("open_world", "martinez"): "martinez"},
+    "diffpose": {
+        ("poseflow", "full"): "poseflow", ("poseflow", "martinez"): "martinez", ("baselines", "mdn"): "mdn", ("baselines", "cvae"): "cvae",
+        ("open_world", "diffpose"): "full", ("open_world", "poseflow"): "poseflow", ("open_world", "cvae"): "cvae", ("open_world", "martinez"): "martinez",
+    },
     "baselines": {("poseflow", "mean_pose"): "mean_pose", ("poseflow", "martinez"): "martinez", ("poseflow", "full"): "poseflow"},
     "head_to_head": {
         ("poseflow", "mean_pose"): "mean_pose", ("poseflow", "martinez"): "martinez", ("baselines", "mdn"): "mdn", ("baselines", "cvae"): "cvae",

@@ -4,12 +4,15 @@
 
 # %% auto #0
 __all__ = ['GREY', 'GRID', 'TRUTH_COLOUR', 'MODE_COLOUR', 'COLOURWAY', 'FIGURE_TEMPLATE', 'VIEWS', 'FLOOR_SQUARE', 'HEAT_SCALE',
-           'STRENGTH_SCALE', 'upright', 'pose_figure', 'two_views', 'pose_panels', 'skeleton_figure', 'ellipse_points',
+           'STRENGTH_SCALE', 'SAMPLE_COLOUR', 'OUTSIDE_COLOUR', 'OUTLINE_COLOUR', 'STAR_COLOUR', 'LAMP',
+           'INTENSITY_SCALE', 'upright', 'pose_figure', 'two_views', 'pose_panels', 'skeleton_figure', 'ellipse_points',
            'heatmap_overlay', 'joint_heatmaps', 'method_selector', 'over_seeds', 'error_curve', 'bar_comparison',
            'box_comparison', 'calibration_figure', 'spread_figure', 'trend_figure', 'tradeoff_figure', 'score_heatmap',
-           'block_diagram', 'elevation_figure']
+           'block_diagram', 'elevation_figure', 'image_grid', 'mask_outline', 'overlay_figure', 'mesh_figure']
 
 # %% ../nbs/33_plots.ipynb #ad161783
+import base64
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import wrap
 
@@ -20,7 +23,9 @@ import torch
 from plotly.subplots import make_subplots
 from torch import Tensor
 
+from .bodies import optional
 from .checks import ConfigError, NotFiniteError, ShapeError, UnknownNameError, check_count, check_finite, choose
+from .meshes import _check_faces, thin_surface
 from .skeletons import SIDE_COLOURS, Skeleton, rest_pose, skeleton
 
 # %% ../nbs/33_plots.ipynb #f019e5bb
@@ -108,12 +113,16 @@ def _opacity_groups(density, count: int, levels: int = 5) -> list[tuple[float, n
     return [(strongest * (0.2 + 0.8 * (i + 1) / len(parts)), part) for i, part in enumerate(parts)]
 
 # %% ../nbs/33_plots.ipynb #c3ef6672
-def _scene(eye: str | Mapping, points: np.ndarray) -> dict:
-    "A scene with equal aspect that shows all `points` (N, 3), seen from `eye`, without perspective."
+def _direction(eye: str | Mapping) -> np.ndarray:
+    "The unit vector (3,) towards the viewer."
     if isinstance(eye, str) and eye not in VIEWS:
         raise UnknownNameError(f"unknown view {eye!r}; expected one of: {', '.join(VIEWS)}, or a dict of x, y, z")
     direction = np.array([(VIEWS[eye] if isinstance(eye, str) else eye)[k] for k in "xyz"], dtype=float)
-    direction *= 2 / max(np.linalg.norm(direction), 1e-9)
+    return direction / max(np.linalg.norm(direction), 1e-9)
+
+def _scene(eye: str | Mapping, points: np.ndarray) -> dict:
+    "A scene with equal aspect that shows all `points` (N, 3), seen from `eye`, without perspective."
+    direction = 2 * _direction(eye)
     low, high = points.min(0) - 0.02, points.max(0) + 0.02
     size = 1.75 * (high - low) / (high - low).max()
     hidden = [dict(visible=False, showspikes=False, range=[float(low[i]), float(high[i])]) for i in range(3)]
@@ -949,3 +958,345 @@ def _pointed(fig: go.Figure, start: np.ndarray, end: np.ndarray, name: str, colo
     "An arrow in a drawing, with its name at the tip."
     fig.add_annotation(x=end[0], y=end[1], ax=start[0], ay=start[1], xref="x", yref="y", axref="x", ayref="y", showarrow=True, arrowhead=2, arrowwidth=3, arrowcolor=colour, text="")
     fig.add_annotation(x=end[0], y=end[1], text=name, showarrow=False, font=dict(color=colour), yanchor="top", xanchor="right" if end[0] < start[0] else "left", xshift=4)
+
+# %% ../nbs/33_plots.ipynb #7c1477bb
+def _pictures(images) -> np.ndarray:
+    "Images as an array (N, H, W, 3) of bytes; raises `ShapeError`."
+    array = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
+    array = array[None] if array.ndim == 3 else array
+    if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8 or array.size == 0:
+        raise ShapeError(f"images: expected bytes (N, H, W, 3), got {array.dtype} {array.shape}; channels come last, and floats become bytes by (255 * x).to(torch.uint8)")
+    return array
+
+def _add_picture(fig, picture: np.ndarray, width: float, **place) -> None:
+    "A picture (H, W, 3) as a JPEG, `width` coordinates wide."
+    file, step = io.BytesIO(), width / picture.shape[1]
+    optional("PIL.Image").fromarray(picture).save(file, format="JPEG", quality=85)
+    source = "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+    fig.add_image(source=source, x0=(step - 1) / 2, y0=(step - 1) / 2, dx=step, dy=step, hoverinfo="skip", **place)
+
+def _grid(count: int, columns: int, titles: Sequence[str] | None, height: int | None, aspect: float, legend: bool) -> tuple[go.Figure, int]:
+    "An empty grid of panels with titles and room for a legend above; returns it and the number of columns."
+    titles = [""] * count if titles is None else [str(t) for t in titles]
+    if len(titles) != count:
+        raise ShapeError(f"titles: expected {count}, one for each image, got {len(titles)}")
+    columns = min(check_count(columns, "columns"), count)
+    rows, line, above = -(-count // columns), 24 if any(titles) else 6, 34 if legend else 0
+    each = 700 / columns * aspect + line  # a column of text is about 700 pixels wide
+    total = height or int(rows * each) + above
+    fig = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=0.012, vertical_spacing=min(line / (total - above), 0.9 / max(rows - 1, 1)))
+    fig.update_layout(template=FIGURE_TEMPLATE, height=check_count(total, "height", least=50), margin=dict(t=line + above, b=2, l=1, r=1))
+    fig.update_annotations(font=dict(size=12))
+    return fig, columns
+
+# %% ../nbs/33_plots.ipynb #3582c8cd
+def image_grid(
+    images,  # (N, H, W, 3) bytes
+    titles: Sequence[str] | None = None,  # N, above the images
+    columns: int = 4,  # images in a row
+    height: int | None = None,  # pixels of the figure; None follows from the number of rows
+) -> go.Figure:
+    "Images in rows, with titles; raises `ShapeError`, and `ConfigError` without Pillow."
+    pictures = _pictures(images)
+    count, high, wide = pictures.shape[:3]
+    fig, columns = _grid(count, columns, titles, height, high / wide, legend=False)
+    for i, picture in enumerate(pictures):
+        _add_picture(fig, picture, wide, row=i // columns + 1, col=i % columns + 1)
+    return _picture_cells(fig, high, wide, count)
+
+def _picture_cells(fig, high: float, wide: float, count: int) -> go.Figure:
+    "Square pixels, y down and no axes; cells without a picture are empty."
+    for cell in range(1, count + 1):
+        suffix = "" if cell == 1 else str(cell)
+        fig.update_layout({f"xaxis{suffix}": dict(range=[-0.5, wide - 0.5]), f"yaxis{suffix}": dict(range=[high - 0.5, -0.5], scaleanchor=f"x{suffix}")})
+    fig.update_xaxes(visible=False, constrain="domain")
+    return fig.update_yaxes(visible=False, constrain="domain")
+
+# %% ../nbs/33_plots.ipynb #e960c75a
+def mask_outline(
+    mask,  # (H, W) bool
+) -> list[np.ndarray]:  # closed outlines, each (K, 2) as x, y in pixels of the mask
+    "Outlines of the parts of a mask and of their holes, through the middles of the border's pixel edges. Raises `ShapeError`."
+    mask = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
+    if mask.ndim != 2 or mask.dtype != bool:
+        raise ShapeError(f"mask: expected booleans (H, W) of one image, got {mask.dtype} {mask.shape}")
+    padded, following = np.pad(mask, 1), {}
+    for (dy, dx), start, end in (((-1, 0), (0, 0), (1, 0)), ((0, 1), (1, 0), (1, 1)), ((1, 0), (1, 1), (0, 1)), ((0, -1), (0, 1), (0, 0))):
+        border = mask & ~padded[1 + dy : 1 + dy + mask.shape[0], 1 + dx : 1 + dx + mask.shape[1]]
+        for y, x in zip(*map(np.ndarray.tolist, border.nonzero())):
+            following.setdefault((x + start[0], y + start[1]), []).append((x + end[0], y + end[1]))
+    return [_rounded(np.array(loop)) for loop in _loops(following)]
+
+def _loops(following: dict[tuple[int, int], list]) -> Iterable[list[tuple[int, int]]]:
+    "Closed walks along directed edges (corner → next corners) until all edges are used."
+    while following:
+        corner = start = next(iter(following))
+        loop = []
+        while not loop or corner != start:
+            loop.append(corner)
+            ways = following[corner]
+            onward = ways.pop()
+            if not ways:
+                del following[corner]
+            corner = onward
+        yield loop
+
+def _rounded(loop: np.ndarray) -> np.ndarray:
+    "The middles of the edges of a closed walk (K, 2) over pixel corners, without those in the middle of a straight line, closed."
+    middles = (loop + np.roll(loop, -1, 0)) / 2 - 0.5
+    ahead, behind = np.roll(middles, -1, 0) - middles, middles - np.roll(middles, 1, 0)
+    bends = (ahead != behind).any(1)
+    kept = middles[bends] if bends.any() else middles
+    return np.concatenate([kept, kept[:1]])
+
+# %% ../nbs/33_plots.ipynb #2bed4383
+SAMPLE_COLOUR, OUTSIDE_COLOUR, OUTLINE_COLOUR, STAR_COLOUR = "#35c9c9", "#ff8a3c", "#d5d53a", "#62e08f"  # lighter than elsewhere: pictures are dark in places
+_RIM = dict(color="#202020", width=0.8)
+
+def _per_image_points(points, count: int, name: str) -> list[np.ndarray]:
+    "Points of each image as (M, 2): from (M, N, 2), (M, N, K, 2), or a sequence with points (..., 2) for each image."
+    if isinstance(points, (Tensor, np.ndarray)):
+        array = _array(points, name, digits=2)
+        if array.ndim not in (3, 4) or array.shape[1] != count or array.shape[-1] != 2:
+            raise ShapeError(f"{name}: expected (M, {count}, 2), (M, {count}, K, 2) or a sequence of {count}, got {array.shape}")
+        return [array[:, i].reshape(-1, 2) for i in range(count)]
+    parts = [_array(part, name, digits=2) for part in points]
+    if len(parts) != count or any(part.shape[-1:] != (2,) for part in parts):
+        raise ShapeError(f"{name}: expected points (..., 2) for each of the {count} images, got {[part.shape for part in parts]}")
+    return [part.reshape(-1, 2) for part in parts]
+
+def _inside_mask(points: np.ndarray, mask: np.ndarray | None, map_size: int) -> np.ndarray:
+    "Which points (M, 2) of the map are not seen to be outside of the mask: those on its pixels, and those outside of the crop."
+    if mask is None:
+        return np.ones(len(points), bool)
+    x, y = np.floor((points + 0.5) * mask.shape[1] / map_size).astype(int).T
+    beyond = (x < 0) | (y < 0) | (x >= mask.shape[1]) | (y >= mask.shape[0])
+    return beyond | mask[np.clip(y, 0, mask.shape[0] - 1), np.clip(x, 0, mask.shape[1] - 1)]
+
+# %% ../nbs/33_plots.ipynb #8867fc71
+def _add_marks(fig, points: np.ndarray, name: str, colour: str, symbol: str, size: float, opacity: float, **place) -> None:
+    "Marks (M, 2) on a picture, with a dark rim so that they show on any ground."
+    fig.add_scatter(x=points[:, 0], y=points[:, 1], mode="markers", name=name, legendgroup=name, showlegend=False, hoverinfo="skip",
+                    marker=dict(color=colour, symbol=symbol, size=size, opacity=opacity, line=_RIM), **place)
+
+def _add_outline(fig, mask: np.ndarray, map_size: int, **place) -> None:
+    "The outline of a mask (H, W) in coordinates of the map, as one line with gaps: dark below, light above."
+    step = map_size / mask.shape[1]
+    loops = [np.concatenate([(loop + 0.5) * step - 0.5, [[np.nan, np.nan]]]).round(2) for loop in mask_outline(mask)]
+    if loops:
+        x, y = ([None if np.isnan(v) else float(v) for v in axis] for axis in np.concatenate(loops).T)
+        for colour, width in (("#202020", 3), (OUTLINE_COLOUR, 1.5)):
+            fig.add_scatter(x=x, y=y, mode="lines", line=dict(color=colour, width=width), name="person mask", legendgroup="person mask", showlegend=False, hoverinfo="skip", **place)
+
+def _mark_keys(fig, names: Iterable[str]) -> None:
+    "Legend entries of the marks that are used."
+    look = {"samples": (SAMPLE_COLOUR, "circle"), "samples outside of the mask": (OUTSIDE_COLOUR, "triangle-up"), "ground truth": (STAR_COLOUR, "star"), "true joints": (STAR_COLOUR, "star")}
+    for name in names:
+        if name == "person mask":
+            _key(fig, name, OUTLINE_COLOUR, "lines")
+        else:
+            _key(fig, name, look[name][0], "markers")
+            fig.data[-1].marker.update(symbol=look[name][1], size=11 if look[name][1] == "star" else 8, line=_RIM)
+
+# %% ../nbs/33_plots.ipynb #3ac7fd50
+def overlay_figure(
+    images,  # (N, H, W, 3) bytes
+    samples=None,  # (M, N, 2) projected samples of one joint, (M, N, K, 2) of several, or N arrays (..., 2); pixels of the map
+    target=None,  # the same for the truth: (N, 2), (N, K, 2), or N arrays
+    masks=None,  # (N, H', W') bool: where a person is
+    titles: Sequence[str] | None = None,  # N, above the images
+    map_size: int = 64,  # cells of the map along the width of an image
+    columns: int = 4,  # images in a row
+    most: int = 200,  # draw at most this many points in an image, evenly chosen
+    height: int | None = None,  # pixels of the figure; None follows from the number of rows
+) -> go.Figure:
+    "Samples, truth and person mask over images; raises `ShapeError`, `NotFiniteError`, and `ConfigError` without Pillow."
+    pictures = _pictures(images)
+    count, high, wide = pictures.shape[:3]
+    masks = _mask_arrays(masks, count)
+    clouds = None if samples is None else _per_image_points(samples, count, "samples")
+    truths = None if target is None else _per_image_points(target[None] if isinstance(target, (Tensor, np.ndarray)) else target, count, "target")
+    fig, columns = _grid(count, columns, titles, height, high / wide, legend=not (masks is None and samples is None and target is None))
+    for i, picture in enumerate(pictures):
+        place = dict(row=i // columns + 1, col=i % columns + 1)
+        _add_picture(fig, picture, check_count(map_size, "map_size"), **place)
+        _draw_overlay(fig, None if masks is None else masks[i], None if clouds is None else clouds[i], None if truths is None else truths[i], map_size, most, place)
+    drawn = {trace.name for trace in fig.data}
+    _mark_keys(fig, [name for name in ("samples", "samples outside of the mask", "ground truth", "person mask") if name in drawn])
+    fig.update_layout(legend=dict(y=1, yanchor="top", yref="container"))
+    return _picture_cells(fig, high * map_size / wide, map_size, count)
+
+def _mask_arrays(masks, count: int) -> np.ndarray | None:
+    if masks is None:
+        return None
+    array = masks.detach().cpu().numpy() if isinstance(masks, Tensor) else np.asarray(masks)
+    if array.ndim != 3 or len(array) != count or array.dtype != bool:
+        raise ShapeError(f"masks: expected booleans ({count}, H, W), got {array.dtype} {array.shape}")
+    return array
+
+def _draw_overlay(fig, mask, cloud, truth, map_size: int, most: int, place: Mapping) -> None:
+    "Outline, samples and truth of one image; samples outside of the mask as triangles."
+    if mask is not None:
+        _add_outline(fig, mask, map_size, **place)
+    if cloud is not None and len(cloud):
+        cloud = cloud[np.unique(np.linspace(0, len(cloud) - 1, min(len(cloud), check_count(most, "most"))).round().astype(int))]
+        inside, opacity = _inside_mask(cloud, mask, map_size), 0.75 if len(cloud) < 60 else 0.55
+        if inside.any():
+            _add_marks(fig, cloud[inside], "samples", SAMPLE_COLOUR, "circle", 6, opacity, **place)
+        if not inside.all():
+            _add_marks(fig, cloud[~inside], "samples outside of the mask", OUTSIDE_COLOUR, "triangle-up", 7, opacity, **place)
+    if truth is not None:
+        _add_marks(fig, truth, "ground truth", STAR_COLOUR, "star", 14, 1.0, **place)
+
+# %% ../nbs/33_plots.ipynb #50ce7464
+def _bodies(bodies, name: str) -> np.ndarray:
+    "Bodies (M, V, 3) in drawing axes."
+    points = upright(bodies)
+    points = points[None] if points.ndim == 2 else points
+    if points.ndim != 3 or points.size == 0:
+        raise ShapeError(f"{name}: expected (M, V, 3) of one person with M of at least 1, got {tuple(np.shape(bodies))}; pick an image first, e.g. vertices[:, 0]")
+    return points.astype(np.float32)
+
+def _check_intensity(values, vertices: int) -> np.ndarray | None:
+    if values is None:
+        return None
+    array = _array(values, "intensity", digits=2)
+    if array.shape != (vertices,):
+        raise ShapeError(f"intensity: expected one number for each of the {vertices} vertices, got shape {array.shape}")
+    return array.astype(np.float32)
+
+def _add_mesh(fig, points: np.ndarray, faces: np.ndarray, name: str, colour: str, opacity: float = 1.0, intensity: np.ndarray | None = None, limits: tuple[float, float] | None = None, title: str = "") -> None:
+    "One surface (V, 3) in drawing axes; small triangles have normals too, hence the epsilons."
+    look = dict(color=colour) if intensity is None else dict(
+        intensity=intensity, cmin=limits[0], cmax=limits[1], colorscale=INTENSITY_SCALE, showscale=not any(trace.showscale for trace in fig.data if trace.type == "mesh3d"),
+        colorbar=dict(title=dict(text=title, side="top"), orientation="h", thickness=10, len=0.3, nticks=5, outlinewidth=0, tickcolor=GREY, x=0, xanchor="left", y=1, yanchor="top"),
+    )
+    fig.add_mesh3d(
+        x=points[:, 0], y=points[:, 1], z=points[:, 2], **dict(zip("ijk", faces.T)), name=name, legendgroup=name, showlegend=False, hoverinfo="name", opacity=opacity, flatshading=False,
+        lighting=dict(ambient=0.55, diffuse=0.65, specular=0.12, roughness=0.6, fresnel=0.1, facenormalsepsilon=0, vertexnormalsepsilon=0), lightposition=LAMP, **look,
+    )
+
+LAMP = dict(x=-60_000, y=90_000, z=-80_000)  # at the upper left, behind the viewer: plotly counts it from the camera, with negative z towards the viewer
+INTENSITY_SCALE: tuple = ((0.0, "#4b5fb0"), (0.5, "#c2649a"), (1.0, "#f0c04a"))
+
+# %% ../nbs/33_plots.ipynb #f9b30d6d
+def mesh_figure(
+    bodies,  # (M, V, 3) metres, camera axes; or one body (V, 3)
+    faces,  # (F, 3) vertex indices
+    target=None,  # (V, 3) ground truth
+    names: Sequence[str] | None = None,  # M names; None is "hypothesis 1" and so on. One called "mode" is violet
+    arrangement: str = "row",  # "row": beside each other; "menu": one at a time, over the truth
+    intensity=None,  # (V,) numbers that colour the surfaces, e.g. the spread of each vertex over the hypotheses
+    intensity_title: str = "spread (mm)",  # label of the colours
+    image=None,  # (H, W, 3) bytes: the picture, drawn beside the bodies
+    hypotheses_2d=None,  # (M, K, 2) pixels of the map: projected joints of the same hypotheses
+    mask=None,  # (H', W') bool: where a person is in the picture
+    target_2d=None,  # (K, 2) pixels of the map: where the joints are
+    map_size: int = 64,  # cells of the map along the width of the picture
+    view: str | Mapping = "oblique",  # a key of `VIEWS`, or an eye direction
+    most: int = 6,  # draw at most this many bodies, evenly chosen
+    cell: float | None = 0.025,  # metres; the surface is thinned to vertices about this far apart. None draws it as it is
+    floor: bool = True,  # draw a floor of 25 cm squares
+    height: int = 460,  # pixels
+) -> go.Figure:
+    "Surfaces of a few hypotheses, upright, with the truth, and the picture with their projections; raises `ShapeError`, `NotFiniteError`, `UnknownNameError`, `ConfigError`."
+    choose(arrangement, ("row", "menu"), "arrangement")
+    points, corners, truth, colours, kept = _surfaces(bodies, faces, target, intensity, most, cell)
+    names = _body_names(names, len(np.shape(bodies)) == 3 and len(bodies) or 1, kept)
+    fig = _figure(height)
+    if image is not None:
+        _add_picture(fig, _pictures(image)[0], check_count(map_size, "map_size"))
+        if mask is not None:
+            _add_outline(fig, _mask_arrays(mask[None], 1)[0], map_size)
+        if target_2d is not None:
+            _add_marks(fig, _per_image_points([target_2d], 1, "target_2d")[0], "true joints", STAR_COLOUR, "star", 10, 1.0)
+    flat = None if hypotheses_2d is None or image is None else _projections(hypotheses_2d, kept, np.shape(bodies))
+    aside = _aside(view) if arrangement == "row" else None
+    owned, drawn = _draw_bodies(fig, points, corners, names, colours, intensity_title, truth, aside, flat, None if mask is None else _mask_arrays(mask[None], 1)[0], map_size)
+    limits = None if image is None else ([-0.5, map_size - 0.5], [-0.5, map_size * np.shape(image)[0] / np.shape(image)[1] - 0.5])
+    return _lay_out_meshes(fig, names, owned, _floor(fig, drawn) if floor else drawn, limits, view, arrangement)
+
+# %% ../nbs/33_plots.ipynb #ff88d001
+def _surfaces(bodies, faces, target, intensity, most: int, cell: float | None):
+    "Thinned bodies (M, V, 3) in drawing axes, faces, the truth, colours (V,), and which hypotheses are drawn."
+    points = _bodies(bodies, "bodies")
+    kept = np.unique(np.linspace(0, len(points) - 1, min(len(points), check_count(most, "most"))).round().astype(int))
+    truth = None if target is None else _one(target, points.shape[1], "target").astype(np.float32)[0]
+    colours, corners = _check_intensity(intensity, points.shape[1]), torch.as_tensor(np.asarray(faces.cpu() if isinstance(faces, Tensor) else faces))
+    _check_faces(corners, points.shape[1])
+    vertices, corners = (torch.arange(points.shape[1]), corners) if cell is None else thin_surface(torch.from_numpy(points[0]), corners, cell)
+    points, corners = points[kept][:, vertices], corners.numpy()
+    smallest = np.uint16 if len(vertices) < 1 << 16 else np.uint32
+    return points, corners.astype(smallest), None if truth is None else truth[vertices], None if colours is None else colours[vertices], kept
+
+def _body_names(names: Sequence[str] | None, count: int, kept: np.ndarray) -> list[str]:
+    "The names of the bodies that are drawn."
+    names = [f"hypothesis {i + 1}" for i in range(count)] if names is None else [str(n) for n in names]
+    if len(names) != count or len(set(names)) != count:
+        raise ShapeError(f"names: expected {count} different names, one for each body, got {names}")
+    return [names[i] for i in kept]
+
+def _projections(hypotheses_2d, kept: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    "Projected joints (M, K, 2) of the bodies that are drawn."
+    flat, count = _array(hypotheses_2d, "hypotheses_2d", digits=2), shape[0] if len(shape) == 3 else 1
+    flat = flat[None] if flat.ndim == 2 else flat
+    if flat.ndim != 3 or len(flat) != count or flat.shape[-1] != 2:
+        raise ShapeError(f"hypotheses_2d: expected ({count}, K, 2), joints of the same hypotheses, got {flat.shape}")
+    return flat[kept]
+
+# %% ../nbs/33_plots.ipynb #9dd2f585
+def _aside(view: str | Mapping) -> np.ndarray:
+    "The horizontal direction (3,) that runs from left to right for a viewer."
+    x, y, _ = _direction(view)
+    return np.array([-y, x, 0.0]) / max(np.hypot(x, y), 1e-9)
+
+def _draw_bodies(fig, points, corners, names, colours, title, truth, aside, flat, mask, map_size) -> tuple[list[list[int]], np.ndarray]:
+    "Draw bodies, in a row along `aside` with their names or, without it, all in one place; returns the traces of each, and all points drawn (N, 3)."
+    every = points if truth is None else np.concatenate([points, truth[None]])
+    width = np.zeros(3, np.float32) if aside is None else (aside * (np.ptp(every @ aside) + 0.12)).astype(np.float32)
+    limits = None if colours is None else (float(np.percentile(colours, 1)), max(float(np.percentile(colours, 99)), 1e-6))
+    owned, drawn = [], []
+    for i, (body, name) in enumerate(zip(points, names)):
+        start = len(fig.data)
+        drawn.append((body + i * width).round(3))
+        _add_mesh(fig, drawn[-1], corners, name, MODE_COLOUR if name == "mode" else COLOURWAY[0], intensity=colours, limits=limits, title=title)
+        if flat is not None:
+            inside = _inside_mask(flat[i], mask, map_size)
+            for some, mark in ((inside, ("samples", SAMPLE_COLOUR, "circle", 6)), (~inside, ("samples outside of the mask", OUTSIDE_COLOUR, "triangle-up", 7))):
+                if some.any():
+                    _add_marks(fig, flat[i][some], *mark, 0.8)
+        owned.append(list(range(start, len(fig.data))))
+    if truth is not None:
+        drawn.append((truth + len(points) * width).round(3))
+        _add_mesh(fig, drawn[-1], corners, "ground truth", TRUTH_COLOUR, opacity=0.35 if aside is None else 1.0)
+    if aside is not None and len(drawn) > 1:
+        middles, top = [d.mean(0) for d in drawn], max(float(d[:, 2].max()) for d in drawn) + 0.12
+        fig.add_scatter3d(x=[m[0] for m in middles], y=[m[1] for m in middles], z=[top] * len(drawn), mode="text", text=[*names, "ground truth"][: len(drawn)], textfont=dict(size=12, color=GREY), showlegend=False, hoverinfo="skip", name="names")
+        drawn.append(np.array([[*drawn[0][0, :2], top + 0.08]]))
+    return owned, np.concatenate(drawn)
+
+def _lay_out_meshes(fig, names, owned, points: np.ndarray, limits, view, arrangement: str) -> go.Figure:
+    "Scene, picture, legend and, if wanted, the menu."
+    drawn = [trace.name for trace in fig.data]
+    for name, colour in (("mode", MODE_COLOUR), ("ground truth", TRUTH_COLOUR)):
+        if name in drawn and any(t.type == "mesh3d" and t.name == name for t in fig.data):
+            _key(fig, name, colour, "markers", three=True)
+    _mark_keys(fig, [name for name in ("samples", "samples outside of the mask", "true joints", "person mask") if name in drawn])
+    if arrangement == "menu":
+        for i, traces in enumerate(owned):
+            for trace in traces:
+                fig.data[trace].visible = i == 0
+        fig = _lay_out_selector(fig, _menu(names, owned, 0), points, limits, view)
+        fig.layout.annotations[0].text = "body"
+        return fig
+    top, right, coloured = 0.92, 0.64 if limits else 1.0, any(t.type == "mesh3d" and t.intensity is not None for t in fig.data)
+    scene = _scene(view, points) | dict(domain=dict(x=[0, right], y=[0, top]))
+    shape = 700 * right / (top * fig.layout.height)  # width over height, in a column of 700 pixels
+    extent = np.ptp(points, axis=0)
+    zoom = extent.max() / max(np.ptp(points @ _aside(view)) / shape, extent[2])
+    scene["aspectratio"] = {axis: float(zoom * size) for axis, size in scene["aspectratio"].items()}
+    fig.update_layout(scene=scene, legend=dict(y=1, yanchor="top", x=0.4 if coloured else 0), margin=dict(l=0, r=0, t=0, b=0))
+    if limits:
+        _picture_axes(fig, tuple([float(v) for v in axis] for axis in limits))
+        fig.update_xaxes(domain=[0.66, 1]).update_yaxes(domain=[0, top])
+    return fig

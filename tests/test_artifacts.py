@@ -341,9 +341,16 @@ def test_the_page_of_claims_shows_statements_verdicts_and_intervals(results):
     for entry in artifacts.claims():
         assert (entry["statement"].replace("'", "&#x27;") in page) == (entry["paper"] == "poseflow"), entry["id"]
     assert "gain +15.0 mm" in page and "cmu (laptop)" in page and "synthetic" not in page
-    assert "<strong>planned</strong>" in artifacts.claims_table(results, "humr")._repr_html_()
+    assert "<strong>no data</strong>" in artifacts.claims_table(results, "humr")._repr_html_()
     assert "no verdict: smoke" in artifacts.claims_table(results[results["tier"] == "smoke"], "poseflow")._repr_html_()
     assert artifacts.claims_table(results).frame.loc["PoseFlow"].astype(int).sum() == sum(entry["paper"] == "poseflow" for entry in artifacts.claims())
+
+
+def test_a_planned_claim_says_what_it_waits_for(results, tmp_path):
+    (tmp_path / "artifacts.yml").write_text("[]")
+    (tmp_path / "claims.yml").write_text(yaml.safe_dump([claim(), {**claim(id="two", state="planned", needs="a renderer"), "comparisons": []}]))
+    page = artifacts.claims_table(results, "poseflow", tmp_path)._repr_html_()
+    assert page.count("<strong>planned</strong>") == 1 and "needs a renderer" in page and "reproduced</strong>" in page
 
 
 def test_one_seed_rests_on_its_frames_and_the_other_sides_seeds(results):

@@ -1,6 +1,7 @@
 """Contracts of probpose.speed: the plain versions give the same answers as the fast ones. Nothing here tests how fast anything is."""
 
 import copy
+import importlib.util
 import math
 
 import numpy as np
@@ -12,8 +13,10 @@ from probpose import speed
 from probpose.artifacts import load_curves, load_results
 from probpose.checks import ConfigError, ProbposeError, UnknownNameError, generator
 from probpose.heatmaps import fit_gaussians, random_gaussians, render_gaussians
+from probpose.losses import jointwise_mmd
 from probpose.metrics import cps, pa_mpjpe
 from probpose.models.diffpose import DiffPose, diffpose_config, soft_histogram
+from probpose.models.humr import HuMR, HuMRConfig, crop_coordinates, inside_mask, pack_masks
 from probpose.models.poseflow import PoseFlow, poseflow_config
 
 
@@ -30,14 +33,33 @@ def frames():
     return speed.load("synthetic", size=64)
 
 
+MESH = [name for name in ("smplx", "warp", "timm") if importlib.util.find_spec(name) is None]  # importing them would be slow
+with_meshes = pytest.mark.skipif(bool(MESH), reason=f"needs {', '.join(MESH)}: pip install 'probpose[mesh]'")
+
+
+@pytest.fixture(scope="module")
+def body():
+    return speed._body()
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
+    if MESH:
+        pytest.skip(f"needs {', '.join(MESH)}")
     study = speed.SpeedStudy("smoke", cache=tmp_path_factory.mktemp("speed"))
     return study.run()
 
 
 def small_model(**changes):
     return PoseFlow(poseflow_config("smoke", **{"hidden": 16, "blocks": 2, "init_scale": 0.2} | changes))
+
+
+def small_humr(body, people=5, **changes):
+    "A network of bodies, a batch of features, some of them left out."
+    model = HuMR(HuMRConfig.for_tier("smoke", **changes), body)
+    f = model.features(speed.random_people(body, people, seed=1))
+    f["kept"] = torch.arange(people) != 2
+    return model, f
 
 
 def small_diffusion(**changes):
@@ -244,6 +266,108 @@ def test_only_seeds_may_differ_in_a_stack():
         speed.StackedDiffPose([small_diffusion(), small_diffusion(hidden=16)])
 
 
+@with_meshes
+@pytest.mark.parametrize("chunk", [1, 3, 64])
+def test_points_without_a_surface_are_those_of_smplx(body, chunk):
+    rotations, betas = speed.random_bodies(5, generator(3))
+    joints, points = speed.PlainBody(body, chunk).points(rotations, betas)
+    assert torch.allclose(joints, body.joints(rotations, betas), atol=1e-5) and torch.allclose(points, body.points("coco_17", rotations, betas), atol=1e-5)
+
+
+@pytest.mark.parametrize("gap", [0.2, math.nan, math.inf])
+def test_what_disagrees_is_not_timed(gap):
+    assert speed.agreed(0.1, 0.1, "things") == 0.1
+    with pytest.raises(speed.DisagreementError, match="things"):
+        speed.agreed(gap, 0.1, "things")
+
+
+@with_meshes
+@pytest.mark.parametrize("changes", [{"mask_grid": 128}, {"mask_grid": 64, "samples": 3}, {"mask_grid": 128, "mask_dilation": 0, "head_dropout": 0.0, "use_features": False}])
+def test_plain_and_fast_losses_of_bodies_are_equal(body, changes):
+    model, f = small_humr(body, **changes)
+    assert speed.humr_gap(speed.PlainHuMR(model), model, f) < 1e-4
+    assert model.training_step(f, generator=generator(0))["mask"] > 0
+
+
+@with_meshes
+@pytest.mark.parametrize("changes", [{"bandwidths": (0.05,)}, {"weight_2d": 1.0}, {"visible": 0.9}])
+def test_a_wrong_loss_of_bodies_is_noticed(body, changes):
+    model, f = small_humr(body)
+    plain = speed.PlainHuMR(model)
+    plain.model.config = plain.config = copy.copy(model.config)
+    for name, value in changes.items():
+        setattr(plain.config, name, value)
+    assert speed.humr_gap(plain, model, f) > 1e-3
+
+
+@with_meshes
+def test_a_loss_that_is_no_number_is_noticed(body):
+    model, f = small_humr(body)
+    plain = speed.PlainHuMR(model)
+    plain.random_terms = lambda *_: {"mmd": torch.tensor(0.0), "mask": torch.tensor(math.nan)}
+    assert math.isnan(speed.humr_gap(plain, model, f))
+
+
+@with_meshes
+def test_plain_training_of_bodies_takes_the_same_steps(body):
+    model, f = small_humr(body, people=4)
+    data = speed.Prepared(f, "people")
+    plain = speed.PlainHuMRTraining(model, data, batch_size=4, seed=3)
+    fast = speed._Run(copy.deepcopy(model), data, speed.TrainingConfig(iterations=10**6, batch_size=4, seed=3, progress=False), torch.device("cpu"))
+    for _ in range(2):
+        plain.iterate(), speed._iterate(fast)
+    assert torch.equal(plain.noise.get_state(), fast.noise.get_state()) and plain.order.drawn == fast.order.drawn
+    for mine, other, start in zip(fast.model.parameters(), plain.model.parameters(), model.parameters()):
+        assert not torch.equal(mine, start) and (mine - other).abs().mean() < 0.1 * model.config.lr
+
+
+@with_meshes
+@pytest.mark.parametrize("changes", [{"kind": "additive"}, {"random_supervision": "all"}, {"mask_targets": "any"}, {"weight_mask": 0.0}, {"condition_embedding": True}])
+def test_another_objective_of_bodies_is_refused(body, changes):
+    with pytest.raises(ConfigError, match="objective"):
+        speed.PlainHuMR(HuMR(HuMRConfig.for_tier("smoke", **changes), body))
+
+
+@pytest.mark.parametrize("grid", [64, 128, 256])
+def test_points_on_borders_of_cells_belong_to_one(grid):
+    masks = torch.rand(3, 256, 256, generator=generator(0)) < 0.5
+    packed = pack_masks(masks, grid, 0)
+    cells = speed.unpack_mask(packed).view(3, grid, grid)
+    pixels = crop_coordinates(torch.randint(0, 64, (200, 3, 17, 2), generator=generator(1)).float())  # on borders for a finer grid
+    anywhere = 2.4 * torch.rand(200, 3, 17, 2, generator=generator(2)) - 1.2
+    for points in (pixels, anywhere, torch.full((1, 3, 17, 2), 1.0), torch.full((1, 3, 17, 2), -1.0)):
+        assert torch.equal(speed.on_cells(points, cells), inside_mask(points, packed))
+
+
+def test_kernels_of_all_pairs_are_those_of_single_joints():
+    x, y = torch.rand(2, 7, 3, 17, 2, generator=generator(0))
+    widths = (0.05, 0.2, 0.9)
+    expected = jointwise_mmd(x, y, bandwidths=[w * w for w in widths], reduction="none")
+    assert torch.allclose(speed.plain_joint_mmd(x, y, widths), expected, atol=1e-5)
+
+
+@with_meshes
+def test_bodies_drawn_alone_are_those_drawn_together(body):
+    model = HuMR(HuMRConfig.for_tier("smoke"), body).eval()
+    one = speed.random_people(body, 1)["detections"]
+    together = model.hypotheses(one, 6, generator(0))
+    with torch.inference_mode():
+        rotations, density, seen = speed._one_by_one(model, one, model._latents(6, 1, generator(0)))
+    assert torch.allclose(rotations, together.rotations, atol=1e-5) and torch.allclose(seen, together.project(), atol=1e-4)
+    assert torch.allclose(density, together.log_prob, rtol=1e-4) and (seen[1:] != seen[:1]).any()
+
+
+@with_meshes
+def test_rays_and_projected_triangles_give_the_same_picture():
+    plain, fast = (speed.rendered_pictures((0, 3), side, 64) for side in ("plain", "fast"))
+    assert speed.pictures_gap(plain, fast) < 5e-3
+    assert all(torch.equal(plain[name], fast[name]) for name in ("poses", "box", "keypoints_true"))
+    for name in ("images", "mask", "person"):
+        assert speed.pictures_gap(plain, fast | {name: fast[name].flip(1)}) > 0.05, name
+    with pytest.raises(UnknownNameError):
+        speed.rendered_pictures((0, 1), "slow", 64)
+
+
 def test_the_price_of_few_steps_needs_weights(monkeypatch, tmp_path):
     plan = speed.SPEED_PLANS["smoke"]
     monkeypatch.setattr(speed, "shipped", lambda *_: None)
@@ -285,8 +409,9 @@ def test_scores_agree_with_the_closed_forms(frames):
 def test_a_pool_maps_in_processes_that_are_ready():
     with speed.worker_pool(2) as mapped:
         assert mapped(math.sqrt, [1.0, 4.0, 9.0]) == [1.0, 2.0, 3.0]
-    with speed.worker_pool(1) as mapped:
-        assert mapped(lambda x: x + 1, [1]) == [2]
+    done = []
+    with speed.worker_pool(1, lambda: done.append(1)) as mapped:
+        assert mapped(lambda x: x + 1, [1]) == [2] and done == [1]
     with pytest.raises(ConfigError), speed.worker_pool(0):
         pass
 
@@ -299,8 +424,10 @@ def test_the_study_writes_what_claims_and_tables_look_for(lab, tmp_path):
     assert file.name == "speed-synthetic-smoke-0.json"
     table = load_results(file)
     times = table[table["metric"] == "time"].set_index(["variant", "hypotheses"])
-    assert {("full", 1), ("full", 1000), ("diffpose", 1), ("diffpose", 1000), ("diffpose_few", 1000), ("gaussian_fit", 1)} <= set(times.index) and times["stderr"].notna().all() and (times["value"] > 0).all()
+    assert {("full", 1), ("full", 1000), ("diffpose", 1), ("diffpose", 1000), ("diffpose_few", 1000), ("gaussian_fit", 1), ("detector", 1)} <= set(times.index) and times["stderr"].notna().all() and (times["value"] > 0).all()
     assert set(table[table["metric"] == "speedup"]["variant"]) == set(speed.TASKS) >= set(speed.TARGETS)
+    rates = table[table["metric"] == "rate"].set_index("variant")["value"]
+    assert set(rates.index) == set(speed.RATES) and (rates > 0).all() and not set(speed.RATES) & set(speed.TARGETS)
     assert set(load_curves("runs", file)["task"]) == set(speed.TASKS) and set(load_curves("limits", file)["name"]) == {"peak", "bandwidth"}
     assert table["wall_time"].iloc[0] > 0
 
@@ -324,10 +451,19 @@ def test_the_page_shows_a_better_tier_when_there_is_one(lab, tmp_path, monkeypat
 def test_tables_and_figure(lab):
     summary = speed.speedups(lab.measured["runs"])
     table = speed.speedup_table(summary, "where").frame
-    assert len(table) == len(speed.TASKS) and set(table["reached"]) <= {"yes", "no", "–"} and (table["reached"] == "–").sum() == len(speed.TASKS) - len(speed.TARGETS)
+    assert len(table) == len(speed.TASKS) and set(table["reached"]) <= {"yes", "no", "–"} and (table["reached"] == "–").sum() == len(speed.TASKS) - len(speed.TARGETS) - len(speed.RATES)
     assert "matrix products" in speed.limits_table(summary, 100.0, 10.0).frame["what the limit is"].iloc[0]
     figure = speed.ratio_figure(summary)
     assert len(set(figure.data[0].y)) == len(speed.TASKS) and sorted(figure.data[1].x) == sorted(speed.TARGETS.values())
+
+
+def test_a_rate_has_a_target_of_its_own(lab):
+    runs = lab.measured["runs"]
+    for seconds, reached in ((1 / 61, "yes"), (1 / 59, "no")):
+        summary = speed.speedups(runs[runs["task"] == "rendering"].assign(fast=seconds))
+        table = speed.speedup_table(summary).frame
+        assert table["reached"].tolist() == [reached] and table["target"].tolist() == ["60 a second"] and speed.met(summary.iloc[0]) == (reached == "yes")
+    assert speed.met(speed.speedups(runs[runs["task"] == "components"]).iloc[0]) is None
 
 
 def test_what_did_not_pay_is_shown_as_it_is(lab):

@@ -10,14 +10,16 @@ from ..checks import ConfigError, choose
 from .cvae import CVAE, CVAEConfig
 from .diffpose import DiffPose, DiffPoseConfig, diffpose_config
 from .elepose import ElePose, ElePoseConfig, PosePrior
+from .humr import BodyHypotheses, HuMR, HuMRConfig
 from .martinez import Martinez, MartinezConfig
 from .mdn import MDN, MDNConfig, kernel_means
 from .posterior import MeanPose, OptimiserSpec, PosePosterior, Prepared, load_pretrained, packaged
 from .poseflow import PoseFlow, PoseFlowConfig, as_released, poseflow_config
+from .prohmr import ProHMR, ProHMRConfig
 
 # %% ../../nbs/29_models.ipynb #91357f73
 def build(
-    name: str,  # "poseflow", "elepose", "diffpose", "mdn", "cvae" or "martinez"
+    name: str,  # "poseflow", "elepose", "diffpose", "humr", "prohmr", "mdn", "cvae" or "martinez"
     tier: str = "full",  # smoke, laptop or full
     **changes,  # settings that differ from the tier's
 ) -> PosePosterior:
@@ -26,6 +28,8 @@ def build(
         "poseflow": lambda: PoseFlow(poseflow_config(tier, **changes)),
         "elepose": lambda: ElePose(ElePoseConfig.for_tier(tier, **changes)),
         "diffpose": lambda: DiffPose(diffpose_config(tier, **changes)),
+        "humr": lambda: HuMR(HuMRConfig.for_tier(tier, **changes)),
+        "prohmr": lambda: ProHMR(ProHMRConfig.for_tier(tier, **changes)),
         "mdn": lambda: MDN(MDNConfig.for_tier(tier, **changes)),
         "cvae": lambda: CVAE(CVAEConfig.for_tier(tier, **changes)),
         "martinez": lambda: Martinez(MartinezConfig.for_tier(tier, **changes)),

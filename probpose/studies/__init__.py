@@ -18,13 +18,15 @@ from .baselines import BaselinesStudy
 from .diffpose import DiffPoseStudy, diffpose_variant
 from .elepose import ElePoseStudy, elepose_variant
 from .head_to_head import HeadToHeadStudy
+from .humr import HuMRStudy, humr_config
+from .open_world import OpenWorldStudy, release_detector
 from .poseflow import PoseFlowStudy, poseflow_variant
 
 # %% ../../nbs/35_studies_init.ipynb #d8c0d576
-STUDIES = {"poseflow": PoseFlowStudy, "baselines": BaselinesStudy, "diffpose": DiffPoseStudy, "elepose": ElePoseStudy, "head_to_head": HeadToHeadStudy}
+STUDIES = {"poseflow": PoseFlowStudy, "baselines": BaselinesStudy, "diffpose": DiffPoseStudy, "elepose": ElePoseStudy, "head_to_head": HeadToHeadStudy, "open_world": OpenWorldStudy, "humr": HuMRStudy}
 
 def study(
-    chapter: str,  # "poseflow", "baselines", "diffpose", "elepose" or "head_to_head"
+    chapter: str,  # "poseflow", "baselines", "diffpose", "elepose", "head_to_head", "open_world" or "humr"
     **options: Any,  # tier, dataset, path, seed, device, cache, progress; see `Study`
 ) -> Study:
     "The study of a chapter; raises `UnknownNameError` for a chapter without one."
@@ -53,6 +55,13 @@ RELEASED = {
         rows=(("PA-MPJPE (mm)", "pa_mpjpe", "mode", 1), ("N-MPJPE (mm)", "n_mpjpe", "mode", 1), ("N-PCK (%)", "n_pck", "mode", 1), ("CPS", "cps", "mode", 1)),
         limits="Trained on true 2D poses in pixels of images whose people stand about five metres away: for images of another scale call `adapt_unit` with 2D poses of your own images. Depth is a single guess, and its usual mistake is a limb that reaches forward instead of back.",
     ),
+    "humr": dict(
+        name="HuMR", paper="Wehrbein, Rudolph, Rosenhahn & Wandt, *Utilizing Uncertainty in 2D Pose Detectors for Probabilistic 3D Human Mesh Recovery*, WACV 2025",
+        what="A posterior of whole bodies from image features, a 2D pose and a crop", size="metres", single="z = 0", drawn=", {drawn} hypotheses each", compact=True,
+        subsets={"all": "people of the test split", "transfer": "synthetic motions, other scenes"},
+        rows=(("MPJPE of {single} (mm)", "mpjpe", "mode", 1), ("MPJPE of the best hypothesis (mm)", "mpjpe", "best", 1), ("PA-MPJPE of the best (mm)", "pa_mpjpe", "best", 1), ("vertex error of the best (mm)", "pve", "best", 1)),
+        limits="Images were rendered, and so few of them that this is a demonstration of the method, not a tool for photographs.",
+    ),
 }
 
 _CARD = """# {name}, trained on {dataset}
@@ -60,16 +69,26 @@ _CARD = """# {name}, trained on {dataset}
 {what}: `probpose.load("{chapter}")`.
 
 - **Method**: {paper}. Weights trained from scratch with probpose, tier `{tier}`, seed {seed}, commit {commit}.
-- **Input**: 16 joints (MPII order) on a map of 64 × 64 pixels {evidence}. **Output**: 17 joints (Human3.6M order), {size}, camera axes, root-centred.
-- **Data**: {frames} frames of the training subjects. "The data used in this project was obtained from mocap.cs.cmu.edu. The database was created with funding from NSF EIA-0196217." 2D evidence comes from random cameras and a simulated detector.
+- {input}
+- **Data**: {frames} frames of the training subjects. "The data used in this project was obtained from mocap.cs.cmu.edu. The database was created with funding from NSF EIA-0196217." {source}
 
 Measured on {count} frames of subjects that were not trained on{drawn} ({hardware}):
 
 {table}
 
-**Limits.** The cameras look at a whole person from about five metres, slightly from above. The 2D evidence was simulated: a real detector errs in other ways. Bodies are adults of a few laboratories; walking and dancing prevail.
+**Limits.** {world} Bodies are adults of a few laboratories; walking and dancing prevail.
 {limits}
 """
+_SIMULATED = dict(
+    input="**Input**: 16 joints (MPII order) on a map of 64 × 64 pixels {evidence}. **Output**: 17 joints (Human3.6M order), {size}, camera axes, root-centred.",
+    source="2D evidence comes from random cameras and a simulated detector.",
+    world="The cameras look at a whole person from about five metres, slightly from above. The 2D evidence was simulated: a real detector errs in other ways.",
+)
+_RENDERED = dict(
+    input="**Input**: `detectors.ImageDetections`: 17 joints (COCO order) with scores, features of the packaged detector, and the crop's box. **Output**: rotations, shape and camera of the open body; 17 joints (Human3.6M order), {size}, camera axes, root-centred.",
+    source="Images, masks and detections are those of the chapter *The open world*.",
+    world="Everything that the model knows of images it learned from rendered ones.",
+)
 
 def _card_table(results: pd.DataFrame, about: dict) -> str:
     value = lambda subset, metric, statistic: recorded(results, variant="full", metric=metric, statistic=statistic, subset=subset, hypotheses="largest")
@@ -88,5 +107,7 @@ def release(
     count = max(entry["count"] for entry in result.records if entry["variant"] == "full" and entry["subset"] == "all" and entry["metric"] == "mpjpe")
     origin = {key: result.provenance[key] for key in ("commit", "hardware")}
     filled = {key: about[key].format(drawn=lab.plan.hypotheses, name=about["name"]) for key in ("drawn", "limits")}
+    world = _RENDERED if lab.chapter == "humr" else _SIMULATED
+    filled |= {key: text.format(**about) for key, text in world.items()}
     here = dict(dataset=lab.dataset, tier=lab.tier, seed=lab.seed, frames=len(lab.train_data), count=count, chapter=lab.chapter, table=_card_table(results, about))
     return lab.model("full").save_pretrained(folder, _CARD.format(**about | filled | here | origin), about["compact"])

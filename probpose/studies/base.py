@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PLANS', 'Plan', 'Study', 'Shown', 'Pictured', 'Trained', 'shipped', 'on_map', 'judged', 'columns', 'counted',
-           'assessed']
+           'assessed', 'sigma_errors', 'sigma_curve', 'rank_correlation']
 
 # %% ../../nbs/35_studies_base.ipynb #ea28ac7d
 import dataclasses
@@ -26,6 +26,7 @@ from ..artifacts import Result, best_tier, book_folder, borrowed, load_curves, l
 from ..checks import choose, resolve_device
 from ..data import PoseDataset, load
 from ..evaluation import calibration, drawn, evaluate, hypothesis_curve
+from ..heatmaps import SIGMA_GT
 from ..models import PosePosterior, load_pretrained, packaged
 from ..skeletons import H36M_17, MPII_16, convert
 from ..storage import write_atomic
@@ -325,3 +326,23 @@ def assessed(
     curve = calibration(kept, data, n, **options)
     curve = curve[curve["subset"] == "all"].assign(subset=subset)
     return records + [record(variant, "ece", curve["error"].iloc[0], "", n, subset, count=len(data))], curve
+
+# %% ../../nbs/35_studies_base.ipynb #685706f0
+def sigma_errors(data: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    "Fitted σ (the mean of both axes) and 2D error, pixels of the map, of every joint of every frame."
+    sigma = data.detections.with_gaussians().gaussians.sigma.mean(-1)
+    return sigma.flatten(), (data.detections.keypoints - data.keypoints_true).norm(dim=-1).flatten()
+
+def sigma_curve(data: Any, bins: int = 16) -> dict[str, list]:
+    "Mean σ, mean error and count: one point for the joints that the detector is sure of, then equally filled bins of the others (PoseFlow, Figure 6)."
+    sigma, error = sigma_errors(data)
+    sure = sigma <= 1.05 * SIGMA_GT
+    others = torch.where(~sure)[0]
+    order = others[sigma[others].argsort()]
+    chunks = [sure.nonzero()[:, 0], *order.tensor_split(min(bins, max(1, len(order) // 8)))]
+    parts = [(sigma[chunk].mean().item(), error[chunk].mean().item(), len(chunk)) for chunk in chunks if len(chunk)]
+    return dict(zip(("sigma", "error", "count"), map(list, zip(*parts))))
+
+def rank_correlation(first: torch.Tensor, second: torch.Tensor) -> float:
+    "Spearman's rank correlation of two columns."
+    return float(pd.Series(first.numpy()).corr(pd.Series(second.numpy()), method="spearman"))

@@ -14,12 +14,11 @@ import torch
 from ..artifacts import record, records_from
 from ..checks import choose, generator
 from ..evaluation import calibration, hypothesis_curve, noise_baseline, representatives
-from ..heatmaps import SIGMA_GT
 from ..metrics import axis_spread
 from ..models import MeanPose, PosePosterior, as_released, build, poseflow_config
 from ..models.poseflow import LATENT, PoseFlow
 from ..skeletons import H36M_17
-from .base import Trained, columns, counted, judged
+from .base import Trained, columns, counted, judged, rank_correlation, sigma_curve, sigma_errors
 
 # %% ../../nbs/35_studies_poseflow.ipynb #9319c18d
 _ABLATIONS = {
@@ -113,16 +112,9 @@ class _PoseFlowExtras(_PoseFlowMeasures):
         own = counted(model, self.hard_data, "full", counts, self, "hard")
         return noise + [entry for entry in own if entry["hypotheses"] < self.plan.hypotheses]
 
-    def _sigma(self) -> tuple[torch.Tensor, torch.Tensor]:
-        "Fitted σ (the mean of both axes) and 2D error in pixels of every joint of every test frame."
-        data = self.test_data
-        sigma = data.detections.with_gaussians().gaussians.sigma.mean(-1)
-        return sigma.flatten(), (data.detections.keypoints - data.keypoints_true).norm(dim=-1).flatten()
-
     def _sigma_correlation(self) -> dict:
-        sigma, error = self._sigma()
-        value = pd.Series(sigma.numpy()).corr(pd.Series(error.numpy()), method="spearman")
-        return record("detector", "sigma_error_correlation", value, count=len(sigma))
+        sigma, error = sigma_errors(self.test_data)
+        return record("detector", "sigma_error_correlation", rank_correlation(sigma, error), count=len(sigma))
 
 # %% ../../nbs/35_studies_poseflow.ipynb #f5d0a445
 class _PoseFlowCurves(_PoseFlowExtras):
@@ -135,7 +127,7 @@ class _PoseFlowCurves(_PoseFlowExtras):
         return {
             "calibration": columns(calibrated, "subset", "level", "observed", "error"),
             "spread": self._spread_curve(model),
-            "sigma_error": self._sigma_curve(),
+            "sigma_error": sigma_curve(self.test_data),
             "hypotheses": self._count_curve(model, options),
         }
 
@@ -151,16 +143,6 @@ class _PoseFlowCurves(_PoseFlowExtras):
         spread = axis_spread(poses).mean(0)
         rows = [(joint, axis, float(spread[j, a])) for j, joint in enumerate(H36M_17.joints) for a, axis in enumerate("xyz")]
         return dict(zip(("joint", "axis", "spread"), map(list, zip(*rows))))
-
-    def _sigma_curve(self, bins: int = 16) -> dict[str, list]:
-        "One point for the joints that the detector is sure of (most of them), then equally filled bins of the others."
-        sigma, error = self._sigma()
-        sure = sigma <= 1.05 * SIGMA_GT
-        others = torch.where(~sure)[0]
-        order = others[sigma[others].argsort()]
-        chunks = [sure.nonzero()[:, 0], *order.tensor_split(min(bins, max(1, len(order) // 8)))]
-        parts = [(sigma[chunk].mean().item(), error[chunk].mean().item(), len(chunk)) for chunk in chunks if len(chunk)]
-        return dict(zip(("sigma", "error", "count"), map(list, zip(*parts))))
 
 # %% ../../nbs/35_studies_poseflow.ipynb #1b785865
 class PoseFlowStudy(_PoseFlowCurves):

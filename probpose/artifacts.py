@@ -176,7 +176,7 @@ METRICS = {
     "percent_inside": Metric("PercIn", "%", False), "mask_distance": Metric("MinDist", "px", True, 3),
     "pck_5": Metric("PCK, 5 % of the crop", "%", False), "pck_10": Metric("PCK, 10 % of the crop", "%", False), "distance_2d": Metric("2D distance", "cells", True, 2),
     "bone_angle_median": Metric("median angle of bones", "°", True, 2), "bone_angle_p95": Metric("95 % of the angles of bones", "°"), "visibility_agreement": Metric("visibility judged rightly", "%", False),
-    "time": Metric("time", "ms", True, 2), "speedup": Metric("speed-up", "×", False, 1),
+    "rate": Metric("rate", "1/s", False, 1), "time": Metric("time", "ms", True, 2), "speedup": Metric("speed-up", "×", False, 1),
 }
 
 def metric_of(
@@ -1100,13 +1100,16 @@ def claims_table(
 ) -> ArtifactTable:
     "Every claim of a paper with its computed verdict and the intervals behind it; smoke results show only where there are no better ones."
     folder = book_folder(folder)
-    judged = verdicts(results, folder=folder)
+    if paper is not None:
+        choose(paper, PAPERS, "paper")
+    entries = [entry for entry in claims(folder) if paper in (None, entry["paper"])]
+    judged = verdicts(results, entries, folder)
     better = set(judged["id"][~judged["tier"].isin(["", "smoke"])])
     judged = judged[(judged["tier"] != "smoke") | ~judged["id"].isin(better)]
     if paper is None:
         counts = pd.crosstab(judged["paper"].map(PAPERS), judged["verdict"]).reindex(index=list(PAPERS.values()), columns=list(VERDICTS), fill_value=0)
         return ArtifactTable(counts.rename_axis(index="paper", columns=None).astype(str))
-    judged = judged[judged["paper"] == choose(paper, PAPERS, "paper")].reset_index(drop=True)
+    judged = judged.reset_index(drop=True)
     lines = lambda text: html.escape(text).replace("\n", "<br>")
     shown = pd.DataFrame({
         "claim": judged["statement"].map(lines) + " <small>(" + judged["id"].str.removeprefix(f"{paper}-") + ")</small>", "in the paper": judged["source"].map(lines), "chapter": [_link(chapter, folder) for chapter in judged["chapter"]],

@@ -243,10 +243,21 @@ Data = Annotated[str, typer.Option(help="synthetic, cmu, ...")]
 DataPath = Annotated[str | None, typer.Option("--path", help="where the data set's files lie")]
 Tier = Annotated[str, typer.Option(help="smoke, laptop or full")]
 
+def _frames(images: bool, data: str, split: str, size: int | None, path: str | None, tier: str):
+    "Frames with simulated detections, or rendered people as the packaged detector sees them."
+    if not images:
+        from probpose.data import load
+
+        return load(data, split=split, size=size, path=path)
+    from probpose.data.detected import load_detected
+    from probpose.studies.humr import IMAGES
+
+    return load_detected(data, split, size or IMAGES[tier][split != "train"], path=path)
+
 @app.command()
 @_plain_errors
 def train(
-    model: Annotated[str, typer.Argument(help="poseflow, elepose, diffpose, mdn, cvae or martinez")],
+    model: Annotated[str, typer.Argument(help="poseflow, elepose, diffpose, humr, prohmr, mdn, cvae or martinez")],
     out: Annotated[Path, typer.Option(help="folder for checkpoints and weights; called again, the training resumes")],
     data: Data = "synthetic",
     path: DataPath = None,
@@ -256,17 +267,21 @@ def train(
     device: Device = "auto",
 ):
     "Train a model; the weights appear in OUT/model.safetensors."
-    from probpose.data import load, training_proportions
+    from probpose.data import training_proportions
     from probpose.models import build
-    from probpose.studies import PLANS, DiffPoseStudy, ElePoseStudy
+    from probpose.studies import PLANS, STUDIES
     from probpose.training import TrainingConfig, train_stages
 
     plan = PLANS[choose(tier, PLANS, "tier")]
     torch.manual_seed(seed)
-    dataset = load(data, split="train", size=plan.train_frames, path=path)
-    needs = {"martinez": {}, "elepose": {"seed": seed, "proportions": training_proportions(dataset)}}.get(model, {"seed": seed})
+    images = model in ("humr", "prohmr")
+    dataset = _frames(images, data, "train", None if images else plan.train_frames, path, tier)
+    needs = {} if model == "martinez" else {"seed": seed}
+    if model == "elepose":
+        needs["proportions"] = training_proportions(dataset)
     posterior = build(model, tier, **needs)
-    usual = {"poseflow": plan.iterations} | {study.chapter: study.iterations_of.get(tier, plan.iterations) for study in (DiffPoseStudy, ElePoseStudy)}
+    usual = {name: STUDIES[name].iterations_of.get(tier, plan.iterations) for name in ("poseflow", "diffpose", "elepose", "humr")}
+    usual["prohmr"] = usual["humr"]
     steps = iterations if iterations is not None else usual.get(model, plan.regressor_iterations)
     average = {name: getattr(posterior.config, name) for name in ("ema", "ema_every") if hasattr(posterior.config, name)}
     result = train_stages(posterior, dataset, TrainingConfig(steps, getattr(posterior.config, "batch_size", plan.batch_size), seed, device=device, **average), run_dir=out)
@@ -288,13 +303,13 @@ def evaluate(
     device: Device = "auto",
 ):
     "Evaluate a model and print the means of every metric."
-    from probpose.data import load
     from probpose.evaluation import evaluate as judge
     from probpose.evaluation import summarise
-    from probpose.models import load_pretrained
+    from probpose.models import HuMR, load_pretrained
 
     posterior = load_pretrained(model)
-    frame = judge(posterior, load(data, split=split, size=size, path=path), n=n, seed=seed, device=device)
+    frames = _frames(isinstance(posterior, HuMR), data, split, size, path, "laptop")
+    frame = judge(posterior, frames, n=n, seed=seed, device=device)
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         frame.to_csv(out, index=False)

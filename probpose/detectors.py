@@ -12,6 +12,7 @@ import dataclasses
 import json
 import math
 import sys
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -140,7 +141,9 @@ def _vision(module: str) -> ModuleType:
             library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
             _ANNOUNCED.append(library)
             optional("torchvision")
-    return optional(module)
+    with warnings.catch_warnings():  # about a progress bar for notebooks that a dependency would like to have
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        return optional(module)
 
 # %% ../nbs/09_detectors.ipynb #f63004f2
 POINTS = COCO_17.joints + ("pelvis", "thorax", "upper_neck", "head_top")
@@ -168,14 +171,14 @@ class HeatmapDetectorConfig:
     sigma: float = SIGMA_GT  # width of the target's bell, cells of the map
     floor: float = 0.01  # map values below count as zero: thousands of tiny ones would weigh as much as a bell
     lr: float = 1e-3  # Adam's rate at its highest; it rises for the first 3 % and falls like a cosine
-    auxiliary: float = 0.1  # weight of the loss of body rotations and shape from the pooled features; 0 leaves it out
+    auxiliary: float = 0.5  # weight of the loss of body rotations and shape from the pooled features; 0 leaves it out
     mirror: float = 0.5  # how often a picture is mirrored
-    zoom: float = 0.15  # standard deviation of the picture's log-scale
-    shift: float = 0.04  # standard deviation of its place, in sides of the crop
+    zoom: float = 0.1  # standard deviation of the picture's log-scale
+    shift: float = 0.03  # standard deviation of its place, in sides of the crop
     colour: float = 0.25  # standard deviation of log-contrast; brightness and tint vary by a third of it
-    noise: float = 0.06  # largest standard deviation of pixel noise, of a range of one
-    blur: float = 0.5  # how often a picture is smoothed
-    erase: float = 0.3  # how often a grey rectangle hides a part
+    noise: float = 0.03  # largest standard deviation of pixel noise, of a range of one
+    blur: float = 0.2  # how often a picture is smoothed
+    erase: float = 0.15  # how often a grey rectangle hides a part
     seed: int = 0  # of the first weights
 
     def __post_init__(self):
@@ -333,10 +336,10 @@ class _Auxiliary(nn.Module):
         self.net = nn.Sequential(nn.Linear(width, 256), nn.ReLU(inplace=True), nn.Linear(256, 22 * 6 + betas))
 
     def forward(self, features: Tensor, rotations: Tensor, betas: Tensor) -> Tensor:
-        "Mean squared error of the rotations' first two columns and, a tenth of it, of the shape."
+        "Mean squared error of the first two columns of the body's own rotation, of those of its joints' and, a tenth of it, of the shape."
         answer = self.net(features)
         wanted = rotations[..., :2].mT.reshape(len(features), 132)
-        return F.mse_loss(answer[:, :132], wanted) + 0.1 * F.mse_loss(answer[:, 132:], betas)
+        return F.mse_loss(answer[:, :6], wanted[:, :6]) + F.mse_loss(answer[:, 6:132], wanted[:, 6:]) + 0.1 * F.mse_loss(answer[:, 132:], betas)
 
 # %% ../nbs/09_detectors.ipynb #e0c9d295
 class _Trainable(nn.Module):

@@ -28,7 +28,7 @@ from ..training import TrainingConfig, train
 
 # %% ../../nbs/35_studies_open_world.ipynb #00dfc4da
 _IMAGES = {"smoke": (48, 24), "laptop": (6000, 1000), "full": (60_000, 4000)}  # training, test
-_ROUNDS = {"smoke": (2, 2), "laptop": (1600, 3000), "full": (20_000, 60_000)}
+_STEPS = {"smoke": 4, "laptop": 8000, "full": 80_000}
 _BATCH = {"smoke": 8, "laptop": 16, "full": 64}
 _OTHERS = {"martinez": "poseflow-martinez", "mdn": "baselines-mdn", "cvae": "baselines-cvae", "poseflow": "poseflow", "diffpose": "diffpose"}  # variant → chapter and variant of its weights
 
@@ -60,7 +60,7 @@ class _OpenWorldModels(Pictured):
         "Everything that was set for a variant."
         if variant != "detector":
             return {"variant": variant}
-        return dataclasses.asdict(HeatmapDetectorConfig(seed=self.seed)) | {"rounds": _ROUNDS[self.tier], "batch_size": _BATCH[self.tier]}
+        return dataclasses.asdict(HeatmapDetectorConfig(seed=self.seed)) | {"iterations": _STEPS[self.tier], "batch_size": _BATCH[self.tier]}
 
     def model(self, variant: str) -> Any:
         "The detector of this study, from its folder or from a training that starts now (or resumes); the shipped weights of a model of poses; None for the bodies."
@@ -72,8 +72,8 @@ class _OpenWorldModels(Pictured):
         folder = self.folder(variant)
         if not (folder / "weights" / "detector.safetensors").exists():
             detector = HeatmapDetector(HeatmapDetectorConfig(seed=self.seed))
-            for k, count in enumerate(_ROUNDS[self.tier]):
-                train(detector, self.train_data, TrainingConfig(count, _BATCH[self.tier], self.seed + k, checkpoint_every=200, device=str(self.device), progress=self.progress), run_dir=folder / f"round_{k}")
+            config = TrainingConfig(_STEPS[self.tier], _BATCH[self.tier], self.seed, checkpoint_every=200, device=str(self.device), progress=self.progress)
+            train(detector, self.train_data, config, run_dir=folder / "run")
             detector.cpu().save_pretrained(folder / "weights")
         return load_detector(folder / "weights").to(self.device)
 
@@ -82,10 +82,8 @@ class _OpenWorldModels(Pictured):
         return self.model("detector") if self.tier != "smoke" else load_detector().to(self.device)
 
     def training_log(self) -> pd.DataFrame:
-        "The logged losses of this run's training, rounds one after the other."
-        rounds = [pd.read_json(self.folder("detector") / f"round_{k}" / "log.jsonl", lines=True) for k in range(len(_ROUNDS[self.tier]))]
-        rounds[1]["iteration"] += _ROUNDS[self.tier][0]
-        return pd.concat(rounds, ignore_index=True)
+        "The logged losses of this run's training."
+        return pd.read_json(self.folder("detector") / "run" / "log.jsonl", lines=True)
 
 # %% ../../nbs/35_studies_open_world.ipynb #9fddcae1
 class OpenWorldStudy(_OpenWorldModels):

@@ -109,9 +109,19 @@ def test_rows_equal_plain_loops(judged, name):
     for i in (0, 8, 23):
         each = [protocol_naive(name, hypotheses[m, i], data.poses[i]) for m in range(9)]
         expected = {"best": best(each), "worst": worst(each), "mean": np.mean(each), "median": np.median(each), "mode": protocol_naive(name, modes[i], data.poses[i])}
+        doubtful = at_a_threshold(name, [*hypotheses[:, i], modes[i]], data.poses[i])
         for statistic, value in expected.items():
-            one_joint = 100 / (14 * 31)  # a distance at a threshold may fall to either side of it in single precision
-            assert values(judged, name, statistic)[i] == pytest.approx(value, rel=1e-3, abs=1.01 * one_joint if name.endswith("auc") else 2e-2), (name, statistic)
+            assert values(judged, name, statistic)[i] == pytest.approx(value, rel=1e-3, abs=2e-2 + doubtful), (name, statistic)
+
+
+def at_a_threshold(name, poses, truth):
+    "What an area under a curve may gain or lose where single precision puts a distance on the other side of a threshold; 0 unless one lies within a micrometre of it."
+    if not name.endswith("auc"):
+        return 0.0
+    sizes = [pose * (truth.norm() / pose.norm()) if name == "n_auc" else pose for pose in poses]
+    distances = torch.stack([1000 * (pose - truth).norm(dim=-1)[PCK_JOINTS_14] for pose in sizes])
+    near = (distances / 5 - (distances / 5).round()).abs() * 5 < 1e-3
+    return float((near & (distances < 151)).sum(1).max()) * 100 / (14 * 31)
 
 
 def test_table_is_tidy_and_complete(judged):

@@ -34,7 +34,7 @@ def study(
 
 # %% ../../nbs/35_studies_init.ipynb #b8769417
 _POSTERIOR = dict(
-    what="A posterior of 3D human poses from 2D detections", size="metres", subsets={"all": "all frames", "hard": "hard frames"}, drawn=", {drawn} hypotheses each", compact=False,
+    what="A posterior of 3D human poses from 2D detections", size="metres", subsets={"all": "all frames", "hard": "hard frames"}, drawn=", {drawn} hypotheses each", compact=True,
     rows=(("MPJPE of {single} (mm)", "mpjpe", "mode", 1), ("MPJPE of the best hypothesis (mm)", "mpjpe", "best", 1), ("PA-MPJPE of the best (mm)", "pa_mpjpe", "best", 1), ("CPS of the best", "cps", "best", 1),
           ("energy score (mm)", "energy_score", "", 1), ("calibration error", "ece", "", 3)),
     limits="People who are cut in half, lie down or are seen from far above are outside of what was trained. The spread is a model's belief, not a guarantee: see the calibration in the chapter on {name} before using it where errors cost.",

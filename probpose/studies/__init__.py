@@ -34,7 +34,7 @@ def study(
 
 # %% ../../nbs/35_studies_init.ipynb #b8769417
 _POSTERIOR = dict(
-    what="A posterior of 3D human poses from 2D detections", size="metres", subsets={"all": "all frames", "hard": "hard frames"}, drawn=", {drawn} hypotheses each", compact=True,
+    what="A posterior of 3D human poses from 2D detections", size="metres", subsets={"all": "all frames", "hard": "hard frames"}, drawn=", {drawn} hypotheses each",
     rows=(("MPJPE of {single} (mm)", "mpjpe", "mode", 1), ("MPJPE of the best hypothesis (mm)", "mpjpe", "best", 1), ("PA-MPJPE of the best (mm)", "pa_mpjpe", "best", 1), ("CPS of the best", "cps", "best", 1),
           ("energy score (mm)", "energy_score", "", 1), ("calibration error", "ece", "", 3)),
     limits="People who are cut in half, lie down or are seen from far above are outside of what was trained. The spread is a model's belief, not a guarantee: see the calibration in the chapter on {name} before using it where errors cost.",
@@ -51,13 +51,13 @@ RELEASED = {
     "elepose": dict(
         name="ElePose", paper="Wandt, Little & Rhodin, *ElePose: Unsupervised 3D Human Pose Estimation by Predicting Camera Elevation and Learning Normalizing Flows on 2D Poses*, CVPR 2022",
         what="3D human poses from 2D detections, learned without 3D poses", evidence="(or the 17 of Human3.6M), nothing else of them", size="of a size that is assumed (a mean bone of 26 cm)", single="",
-        subsets={"all": "true 2D poses", "detected": "detected 2D poses"}, drawn="", compact=True,
+        subsets={"all": "true 2D poses", "detected": "detected 2D poses"}, drawn="",
         rows=(("PA-MPJPE (mm)", "pa_mpjpe", "mode", 1), ("N-MPJPE (mm)", "n_mpjpe", "mode", 1), ("N-PCK (%)", "n_pck", "mode", 1), ("CPS", "cps", "mode", 1)),
         limits="Trained on true 2D poses in pixels of images whose people stand about five metres away: for images of another scale call `adapt_unit` with 2D poses of your own images. Depth is a single guess, and its usual mistake is a limb that reaches forward instead of back.",
     ),
     "humr": dict(
         name="HuMR", paper="Wehrbein, Rudolph, Rosenhahn & Wandt, *Utilizing Uncertainty in 2D Pose Detectors for Probabilistic 3D Human Mesh Recovery*, WACV 2025",
-        what="A posterior of whole bodies from image features, a 2D pose and a crop", size="metres", single="z = 0", drawn=", {drawn} hypotheses each", compact=True,
+        what="A posterior of whole bodies from image features, a 2D pose and a crop", size="metres", single="z = 0", drawn=", {drawn} hypotheses each",
         subsets={"all": "people of the test split", "transfer": "synthetic motions, other scenes"},
         rows=(("MPJPE of {single} (mm)", "mpjpe", "mode", 1), ("MPJPE of the best hypothesis (mm)", "mpjpe", "best", 1), ("PA-MPJPE of the best (mm)", "pa_mpjpe", "best", 1), ("vertex error of the best (mm)", "pve", "best", 1)),
         limits="Images were rendered, and so few of them that this is a demonstration of the method, not a tool for photographs.",
@@ -110,4 +110,4 @@ def release(
     world = _RENDERED if lab.chapter == "humr" else _SIMULATED
     filled |= {key: text.format(**about) for key, text in world.items()}
     here = dict(dataset=lab.dataset, tier=lab.tier, seed=lab.seed, frames=len(lab.train_data), count=count, chapter=lab.chapter, table=_card_table(results, about))
-    return lab.model("full").save_pretrained(folder, _CARD.format(**about | filled | here | origin), about["compact"])
+    return lab.model("full").save_pretrained(folder, _CARD.format(**about | filled | here | origin), compact=True)

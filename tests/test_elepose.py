@@ -245,9 +245,11 @@ def test_a_killed_training_goes_on_in_its_stage(people, tmp_path):
 def test_compact_weights_are_small_and_near(trained, people, tmp_path):
     wide = ElePose(ElePoseConfig(**SMALL | dict(hidden=96)))
     wide.prior.fit(people)
-    sizes = [(wide.save_pretrained(tmp_path / name, compact=compact) / "model.safetensors").stat().st_size for name, compact in (("a", False), ("b", True))]
-    assert sizes[1] < 0.75 * sizes[0]
+    sizes = [(wide.save_pretrained(tmp_path / name, compact=compact) / "model.safetensors").stat().st_size for name, compact in (("a", None), ("b", "half"), ("c", "bytes"))]
+    assert sizes[1] < 0.75 * sizes[0] and sizes[2] < 0.75 * sizes[1]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        exact, near = (ElePose.from_pretrained(tmp_path / name).mode(people[:4].detections) for name in "ab")
-    assert near.dtype == torch.float32 and (exact - near).abs().max() < 1e-3
+        exact, near, nearby = (ElePose.from_pretrained(tmp_path / name).mode(people[:4].detections) for name in "abc")
+    assert near.dtype == nearby.dtype == torch.float32 and (exact - near).abs().max() < 1e-3 and (exact - nearby).abs().max() < 2e-2
+    with pytest.raises(UnknownNameError, match="half"):
+        wide.save_pretrained(tmp_path / "d", compact="quarter")

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..checks import CheckpointError, ConfigError, DensityError, UnknownNameError, check_count, check_poses
+from ..checks import CheckpointError, ConfigError, DensityError, UnknownNameError, check_count, check_poses, choose
 from ..heatmaps import Detections
 from ..storage import load_tensors, save_tensors, write_atomic
 
@@ -68,11 +68,22 @@ class Prepared:
 
 # %% ../../nbs/20_models_posterior.ipynb #8bc3a4e5
 _LARGE = 4096  # numbers; smaller tensors are never rounded
+_SCALE = ":scale"  # what the name of a matrix in bytes ends with, where its rows' scales are kept
 
-def _stored(tensor: Tensor, compact: bool) -> Tensor:
-    "A tensor as it is written; loading gives it its own number format again."
-    large = compact and tensor.dtype == torch.float32 and tensor.ndim > 1 and tensor.numel() >= _LARGE
-    return tensor.half().contiguous() if large else tensor.contiguous()
+def _stored(name: str, tensor: Tensor, compact: str | None) -> dict[str, Tensor]:
+    "A tensor as it is written, with its rows' scales where it becomes bytes."
+    if compact is None or tensor.dtype != torch.float32 or tensor.ndim < 2 or tensor.numel() < _LARGE:
+        return {name: tensor.contiguous()}
+    if compact == "half":
+        return {name: tensor.half().contiguous()}
+    rows = tensor.flatten(1)
+    scale = rows.abs().amax(1).clamp(min=1e-12) / 127
+    return {name: (rows / scale[:, None]).round().to(torch.int8).view_as(tensor).contiguous(), name + _SCALE: scale}
+
+def _read(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    "What was written, with bytes turned into numbers again; half precision is turned by whoever loads it."
+    plain = {name: value for name, value in tensors.items() if not name.endswith(_SCALE)}
+    return {name: (value.flatten(1).float() * tensors[name + _SCALE][:, None]).view_as(value) if name + _SCALE in tensors else value for name, value in plain.items()}
 
 class PosePosterior(nn.Module, ABC):
     "A distribution over 3D poses given 2D evidence; the base of every model in this library."
@@ -176,11 +187,14 @@ class PosePosterior(nn.Module, ABC):
         "The weights needed to sample; a subclass drops what only training needs."
         return self.state_dict()
 
-    def save_pretrained(self, folder: str | Path, card: str | None = None, compact: bool = False) -> Path:
-        "Write `model.safetensors` (weights, class and configuration; with `compact`, large matrices in half precision) and, if given, a model card beside it; nothing is pickled."
+    def save_pretrained(self, folder: str | Path, card: str | None = None, compact: str | None = None) -> Path:
+        "Write `model.safetensors` (weights, class and configuration; large matrices in `half` precision or in `bytes` with a scale for each row, if `compact` says so) and, if given, a model card beside it; nothing is pickled. Raises `UnknownNameError`."
+        if compact is not None:
+            choose(compact, ("half", "bytes"), "compact form")
         folder = Path(folder)
         about = {"model": type(self).__name__, "config": dataclasses.asdict(self.config)}
-        save_tensors(folder / "model.safetensors", {k: _stored(v, compact) for k, v in self.inference_state().items()}, about)
+        written = [_stored(name, value, compact) for name, value in self.inference_state().items()]
+        save_tensors(folder / "model.safetensors", {name: value for part in written for name, value in part.items()}, about)
         if card is not None:
             write_atomic(folder / "README.md", card)
         return folder
@@ -236,6 +250,7 @@ def load_pretrained(
         folder = names[str(folder_or_name)]
     source = folder / "model.safetensors"
     tensors, about = load_tensors(source)
+    tensors = _read(tensors)
     model = _rebuild(about.get("model", "?"), about, source)
     wanted = model.inference_state()
     wrong = sorted(set(wanted) ^ set(tensors)) or [k for k in wanted if wanted[k].shape != tensors[k].shape]

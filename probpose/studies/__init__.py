@@ -110,4 +110,4 @@ def release(
     world = _RENDERED if lab.chapter == "humr" else _SIMULATED
     filled |= {key: text.format(**about) for key, text in world.items()}
     here = dict(dataset=lab.dataset, tier=lab.tier, seed=lab.seed, frames=len(lab.train_data), count=count, chapter=lab.chapter, table=_card_table(results, about))
-    return lab.model("full").save_pretrained(folder, _CARD.format(**about | filled | here | origin), compact=True)
+    return lab.model("full").save_pretrained(folder, _CARD.format(**about | filled | here | origin), compact="half")

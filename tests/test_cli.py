@@ -92,3 +92,12 @@ def test_every_posterior_trains_and_lifts_from_the_command_line(model, keypoints
     assert done.exit_code == 0, done.output
     with np.load(tmp_path / "poses.npz") as file:
         assert np.isfinite(file["poses"]).all() and ("log_prob" in file) == (model == "mdn")
+
+
+def test_humr_is_trained_and_judged_on_rendered_people(tmp_path):
+    for module in ("smplx", "warp", "timm"):
+        pytest.importorskip(module)
+    done = run("train", "humr", "--out", tmp_path / "humr", "--tier", "smoke", "--iterations", 1)
+    assert done.exit_code == 0 and "1 iterations" in done.output, done.output
+    judged = run("evaluate", tmp_path / "humr", "--size", 4, "--n", 3, "--out", tmp_path / "judged.csv")
+    assert judged.exit_code == 0 and "mpjpe" in judged.output and (tmp_path / "judged.csv").exists(), judged.output

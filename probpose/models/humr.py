@@ -85,7 +85,7 @@ class HuMRConfig:
 
 _TIERS = {
     "smoke": dict(features=240, pose_hidden=16, pose_features=8, embedding_samples=4, embedding_channels=8, embedding_layers=1, embedding_features=8, blocks=2, hidden=24, head_hidden=16, samples=5, pool=8, mask_grid=64, lr=1e-3),
-    "laptop": dict(features=240, pose_hidden=128, pose_features=64, embedding_channels=32, embedding_layers=2, embedding_features=64, blocks=6, hidden=256, head_hidden=256, head_dropout=0.1, samples=9, pool=50, lr=1e-3, decay=0.05, clip_norm=1.0),
+    "laptop": dict(features=240, pose_hidden=128, pose_features=64, embedding_channels=32, embedding_layers=2, embedding_features=64, blocks=6, hidden=160, head_hidden=160, head_dropout=0.1, samples=9, pool=50, lr=1e-3, decay=0.05, clip_norm=1.0),
     "full": dict(features=240),
 }
 

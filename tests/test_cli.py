@@ -95,7 +95,7 @@ def test_every_posterior_trains_and_lifts_from_the_command_line(model, keypoints
 
 
 def test_humr_is_trained_and_judged_on_rendered_people(tmp_path):
-    for module in ("smplx", "warp", "timm"):
+    for module in ("smplx", "warp"):
         pytest.importorskip(module)
     done = run("train", "humr", "--out", tmp_path / "humr", "--tier", "smoke", "--iterations", 1)
     assert done.exit_code == 0 and "1 iterations" in done.output, done.output

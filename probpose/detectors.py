@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch import library as operators
 from torch.nn import functional as F
 
 from .bodies import optional
@@ -136,10 +137,10 @@ def _vision(module: str) -> ModuleType:
         except RuntimeError as error:
             if "torchvision::nms" not in str(error):
                 raise
-            library = torch.library.Library("torchvision", "DEF")
-            library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            _ANNOUNCED.append(library)
+            declared = operators.Library("torchvision", "DEF")
+            declared.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            declared.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            _ANNOUNCED.append(declared)
             optional("torchvision")
     with warnings.catch_warnings():  # about a progress bar for notebooks that a dependency would like to have
         warnings.filterwarnings("ignore", message="IProgress not found")

@@ -119,7 +119,7 @@ def at_a_threshold(name, poses, truth):
     if not name.endswith("auc"):
         return 0.0
     sizes = [pose * (truth.norm() / pose.norm()) if name == "n_auc" else pose for pose in poses]
-    distances = torch.stack([1000 * (pose - truth).norm(dim=-1)[PCK_JOINTS_14] for pose in sizes])
+    distances = torch.stack([1000 * (pose - truth).norm(dim=-1)[list(PCK_JOINTS_14)] for pose in sizes])
     near = (distances / 5 - (distances / 5).round()).abs() * 5 < 1e-3
     return float((near & (distances < 151)).sum(1).max()) * 100 / (14 * 31)
 

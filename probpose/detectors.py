@@ -731,6 +731,7 @@ def keypoint_pck(
     truth: Tensor,  # (B, J, 2), cells of the map
     visible: Tensor | None = None,  # (B, J) bool; None: nobody knows
     thresholds: Sequence[float] = (0.05, 0.1),  # shares of the crop's side
+    either_side: bool = False,  # whether the place of the joint's partner on the other side of the body will do as well: what is left then is not left and right exchanged
 ) -> pd.DataFrame:  # columns subset, joint, threshold, pck, distance, count
     "Share of joints whose detected place is that near to the truth, and the mean distance in cells, for each joint and for all; raises `ShapeError`, `NotFiniteError` or `ConfigError`."
     check_poses(truth, detections.keypoints.shape[1], "truth", dims=2, finite=True)
@@ -738,10 +739,11 @@ def keypoint_pck(
         raise ShapeError(f"truth: expected {tuple(detections.keypoints.shape)}, got {tuple(truth.shape)}")
     if not all(0 < threshold <= 1 for threshold in thresholds):
         raise ConfigError(f"thresholds: expected shares of the crop's side in (0, 1], got {tuple(thresholds)}")
-    distance = (detections.keypoints - truth).norm(dim=-1)
-    names, rows = skeleton(detections.skeleton).joints, []
+    layout, rows = skeleton(detections.skeleton), []
+    places = (truth, truth[:, list(layout.mirror_order)]) if either_side else (truth,)
+    distance = torch.stack([(detections.keypoints - place).norm(dim=-1) for place in places]).amin(0)
     for subset, mask in _visibility(visible, _inside(truth, detections.map_size)).items():
-        for joint, column in [("all", slice(None)), *((name, slice(j, j + 1)) for j, name in enumerate(names))]:
+        for joint, column in [("all", slice(None)), *((name, slice(j, j + 1)) for j, name in enumerate(layout.joints))]:
             far = distance[:, column][mask[:, column]]
             rows += [dict(subset=subset, joint=joint, threshold=t, pck=float((far <= t * detections.map_size).float().mean()), distance=float(far.mean()), count=far.numel()) for t in thresholds]
     return pd.DataFrame(rows)

@@ -88,6 +88,8 @@ def _check_arrays(path: Path, a: Mapping[str, np.ndarray]) -> None:
     wrong = [f"{key} {a[key].shape} instead of {shape}" for key, shape in wanted.items() if a[key].shape != shape]
     for key in ("shapedirs", "posedirs"):
         wrong += [] if a[key].shape[:2] == (vertices, 3) else [f"{key} {a[key].shape} instead of ({vertices}, 3, …)"]
+    if vertices == 6890 and joints != 24:
+        wrong.append(f"{joints} joints on SMPL's 6890 vertices instead of 24 (SMPL+H is not supported)")
     if joints < 22:
         wrong.append(f"{joints} joints instead of at least 22")
     if not wrong and (a["f"].max() >= vertices or a["f"].shape[1:] != (3,)):
@@ -181,7 +183,7 @@ class _BodyParts(nn.Module):
 
     def __init__(self, arrays: Mapping[str, np.ndarray], name: str, path: Path, num_betas: int, regressors: Mapping[str, Tensor], marks: dict[str, int]):
         super().__init__()
-        shapes = arrays["shapedirs"][:, :, : min(300, arrays["shapedirs"].shape[2])]
+        shapes = arrays["shapedirs"][:, :, : _shape_components(arrays)]
         if check_count(num_betas, "num_betas") > shapes.shape[2]:
             raise ConfigError(f"num_betas: expected at most {shapes.shape[2]}, the shape components of {name}, got {num_betas}")
         wide = lambda key: torch.from_numpy(np.ascontiguousarray(arrays[key], dtype=np.float64))
@@ -203,6 +205,11 @@ class _BodyParts(nn.Module):
         for key, tensor in {"rest": rest.float(), "rest_shapes": rest_shapes.float(), "faces": torch.from_numpy(arrays["f"].astype(np.int64)), "skin_joint": folded.argmax(1), "template": template.float()}.items():
             self.register_buffer(key, tensor, persistent=False)
 
+def _shape_components(arrays: Mapping[str, np.ndarray]) -> int:
+    "How many of the directions are shape: SMPL-X files have 300 and then expression, or, if there are fewer than 400 in all, ten (as smplx reads them)."
+    count = arrays["shapedirs"].shape[2]
+    return min(300 if len(arrays["v_template"]) == 6890 or count >= 400 else 10, count)
+
 def _evenly(count: int) -> Tensor:
     "Numbers of at most `POINT_SETS['surface']` vertices, evenly among all of them."
     return torch.linspace(0, count - 1, min(count, POINT_SETS["surface"])).round().long()
@@ -223,6 +230,10 @@ class Body(_BodyParts):
 
     def _lead(self, rotations: Tensor, betas: Tensor) -> torch.Size:
         "The leading dimensions of both; raises `ShapeError`."
+        for name, value in (("rotations", rotations), ("betas", betas)):
+            if not isinstance(value, Tensor) or value.dtype != self.rest.dtype or value.device != self.rest.device:
+                came = f"{value.dtype} on {value.device}" if isinstance(value, Tensor) else type(value).__name__
+                raise ShapeError(f"body: expected {name} as a tensor like the body's, {self.rest.dtype} on {self.rest.device}, got {came}; torch.as_tensor({name}).to(body.rest) makes it so")
         if rotations.ndim < 3 or rotations.shape[-3:] != (22, 3, 3) or betas.shape[-1:] != (self.num_betas,):
             raise ShapeError(f"body: expected rotations (..., 22, 3, 3) and betas (..., {self.num_betas}), got {tuple(rotations.shape)} and {tuple(betas.shape)}; 6D rotations become matrices with roma.special_gramschmidt")
         try:
@@ -272,15 +283,14 @@ class _Surface(Body):
         if "_smplx" not in self.__dict__:
             module, extended = optional("smplx"), self.regressors["coco_17"].shape[1] != 6890
             make = module.SMPLXLayer if extended else module.SMPLLayer
-            common = dict(num_betas=self.num_betas, vertex_ids={}, joint_mapper=None)
             if extended:
                 layer = make(str(self.path), ext="npz", use_pca=False, flat_hand_mean=True, num_betas=self.num_betas)
             else:
                 with np.load(self.path, allow_pickle=False) as file:
-                    layer = make("", data_struct=module.utils.Struct(**{key: file[key] for key in _NEEDED}), **common)
+                    layer = make("", data_struct=module.utils.Struct(**{key: file[key] for key in _NEEDED}), num_betas=self.num_betas)
             layer.vertex_joint_selector = _NoExtras()
             self.__dict__["_smplx"] = layer.requires_grad_(False)
-        return self.__dict__["_smplx"].to(self.rest.device)
+        return self.__dict__["_smplx"].to(self.rest)
 
     def vertices(
         self,

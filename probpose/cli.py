@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import typer
 
-from .checks import ConfigError, DataFileError, DegeneratePoseError, ProbposeError, ShapeError, check_count, choose, generator, resolve_device
+from .checks import ConfigError, DataFileError, ProbposeError, ShapeError, check_count, choose, generator, resolve_device
 
 app = typer.Typer(help="Posteriors of 3D human poses from 2D detections.", no_args_is_help=True, add_completion=False)
 
@@ -119,21 +119,14 @@ def _square(text: str | None, image_size: tuple[int, int]):
         x, y, size = (float(part) for part in text.split(","))
     except ValueError:
         raise ConfigError(f"box: expected x,y,size, the centre and the side of a square in pixels of the image, got {text!r}") from None
+    if not size >= 8:
+        raise ConfigError(f"box: expected a side of at least 8 pixels, got {size:g}; x, y and the side are pixels of the image, not shares of it")
     return Crop(torch.tensor([[x, y]]), torch.tensor([size]))
-
-def _around(xy: torch.Tensor, scores: torch.Tensor):
-    "Squares around the keypoints (B, J, 2) that were found, those with a score above zero; raises `DegeneratePoseError`."
-    from probpose.geometry import crop_around
-
-    found = scores > 0
-    if (found.sum(1) < 2).any():
-        raise DegeneratePoseError(f"keypoints: expected at least two joints with a score above zero, got {int(found.sum(1).min())} of person {int(found.sum(1).argmin())}; leave such people out, or give --box")
-    first = xy[torch.arange(len(xy)), found.long().argmax(1)]
-    return crop_around(torch.where(found[..., None], xy, first[:, None]))
 
 # %% ../nbs/36_cli.ipynb #073dc38d
 def _from_keypoints(path: Path, order: str, crop):  # crop: None makes one for each person
     "Keypoints (B, 17, 2) of the map, scores (B, 17) and crops."
+    from probpose.detectors import on_crop
     from probpose.skeletons import conversion_matrix, convert
 
     xy, scores = read_keypoints(path)
@@ -145,8 +138,8 @@ def _from_keypoints(path: Path, order: str, crop):  # crop: None makes one for e
         raise ShapeError(f"{path}: expected the 17 joints of coco_17, got {xy.shape[1]}; name their order with --skeleton")
     if crop is not None and len(xy) != 1:
         raise ConfigError(f"box: expected one person in {path} where a box is given, got {len(xy)}; leave --box out")
-    crop = _around(xy, scores) if crop is None else crop
-    return crop.to_map(xy), scores, crop
+    cells, crop = on_crop(xy, scores, crop)
+    return cells, scores, crop
 
 def _crops(picture, crop, focal):
     "The pictures (B, 256, 256, 3) that crops show, and their box numbers (B, 3)."

@@ -215,3 +215,44 @@ def test_a_pickle_cannot_run_code(tmp_path):
     (tmp_path / "evil.pkl").write_bytes(pickle.dumps({"matrix": Evil()}))
     with pytest.raises(DataFileError, match="not an array"):
         load_vertex_map(tmp_path / "evil.pkl")
+
+
+def smpl_file(path, joints=24):
+    "A random model with SMPL's topology, in its file layout."
+    rng = np.random.default_rng(0)
+    share = lambda *shape: (lambda x: x / x.sum(1, keepdims=True))(rng.random(shape) ** 30)
+    parents = np.array([0, *SMPL_24.parents[1:], *[20] * (joints - 24)])
+    arrays = dict(v_template=rng.normal(size=(6890, 3)), f=rng.integers(0, 6890, (100, 3)), weights=share(6890, joints), J_regressor=share(joints, 6890), kintree_table=np.stack([parents, np.arange(joints)]))
+    np.savez(path, **arrays, shapedirs=0.1 * rng.normal(size=(6890, 3, 10)), posedirs=0.01 * rng.normal(size=(6890, 3, 9 * (joints - 1))))
+    return path
+
+
+def test_the_surface_of_smpl(tmp_path):
+    smpl = load_body(smpl_file(tmp_path / "smpl.npz"), num_betas=10)
+    turns, betas = random_pose(3)
+    vertices = smpl.vertices(turns, betas[:, :10])
+    assert vertices.shape == (3, 6890, 3)
+    for name in ("coco_17", "lsp_14"):
+        assert (smpl.points(name, turns, betas[:, :10]) - smpl.regressors[name].float() @ vertices).norm(dim=-1).max() < 5e-5
+    with pytest.raises(DataFileError, match="SMPL.H"):
+        load_body(smpl_file(tmp_path / "smplh.npz", joints=52), num_betas=10)
+
+
+def test_expressions_are_not_taken_for_shape(tmp_path):
+    with np.load(load_body().path) as file:
+        arrays = dict(file)
+    arrays["shapedirs"] = arrays["shapedirs"][:, :, :20]
+    np.savez(tmp_path / "ten.npz", **arrays)
+    with pytest.raises(ConfigError, match="at most 10"):
+        load_body(tmp_path / "ten.npz", num_betas=11)
+    ten, (turns, betas) = load_body(tmp_path / "ten.npz", num_betas=10), random_pose(2)
+    slow = ten.regressors["coco_17"].float() @ ten.vertices(turns, betas[:, :10])
+    assert (ten.points("coco_17", turns, betas[:, :10]) - slow).norm(dim=-1).max() < 1e-5
+
+
+def test_numbers_of_another_kind_are_refused(body):
+    turns, betas = random_pose(1)
+    for wrong in ((turns.double(), betas), (turns, betas.double()), (turns.numpy(), betas)):
+        for call in (lambda a: body.points("coco_17", *a), lambda a: body.vertices(*a)):
+            with pytest.raises(ShapeError, match="float32"):
+                call(wrong)

@@ -147,7 +147,7 @@ def test_another_body_is_used_and_said(photograph, keypoints, weights, tmp_path)
 
 @pytest.mark.parametrize(("words", "said"), [
     (("missing.jpg",), "no such file"), (("person.json",), "picture"), (("street.jpg", "--focal", 0), "focal"), (("street.jpg", "--focal", -5), "focal"),
-    (("street.jpg", "--box", "5000,200,100"), "outside the image"), (("street.jpg", "--box", "200,200,0"), "positive"), (("street.jpg", "--box", "200,200"), "x,y,size"), (("street.jpg", "--box", "a,b,c"), "x,y,size"),
+    (("street.jpg", "--box", "5000,200,100"), "outside the image"), (("street.jpg", "--box", "200,200,0"), "8 pixels"), (("street.jpg", "--box", "200,200"), "x,y,size"), (("street.jpg", "--box", "a,b,c"), "x,y,size"),
     (("street.jpg", "--body", "nowhere/SMPLX_NEUTRAL.npz"), "register"), (("street.jpg", "--body", "smplx"), "register"), (("street.jpg", "--hypotheses", 0), "hypotheses"), (("street.jpg", "--format", "stl"), "glb"),
     (("street.jpg", "--keypoints", "missing.json"), "keypoints"), (("street.jpg", "--keypoints", "lost.json"), "at least two joints"), (("street.jpg", "--keypoints", "person.json", "--heatmaps", "maps.npz"), "both"),
     (("street.jpg", "--heatmaps", "missing.npz"), "missing.npz"), (("street.jpg", "--keypoints", "person.json", "--skeleton", "coco"), "unknown"), (("street.jpg", "--weights", "no-such-weights"), "packaged"), (("street.jpg", "--weights", "poseflow"), "whole bodies"),
@@ -171,3 +171,23 @@ def test_a_folder_that_is_a_file(photograph, keypoints, weights, tmp_path):
 def test_the_help_says_what_happens_without_a_file():
     text = " ".join(CliRunner().invoke(app, ["mesh", "--help"], env={"COLUMNS": "200"}).output.split())
     assert "packaged detector" in text
+
+
+def test_a_joint_that_was_not_found_is_nowhere(photograph, weights, tmp_path):
+    scores, answers = [1.0] * 17, []
+    scores[9] = 0.0
+    for where in ([0.0, 0.0], [600.0, 470.0]):
+        points = PERSON.clone()
+        points[9] = torch.tensor(where)
+        (tmp_path / "p.json").write_text(json.dumps({"keypoints": points.tolist(), "scores": scores}))
+        done = run(photograph, "--keypoints", tmp_path / "p.json", "--weights", weights, "--hypotheses", 2, "--out", tmp_path / "out", "--device", "cpu")
+        assert done.exit_code == 0, done.output
+        answers.append(np.load(tmp_path / "out/person_00.npz"))
+    assert np.array_equal(answers[0]["box"], answers[1]["box"]) and np.array_equal(answers[0]["rotations"], answers[1]["rotations"])
+
+
+def test_shares_of_the_image_are_no_pixels(photograph, weights, tmp_path):
+    shares = PERSON / torch.tensor([WIDTH, HEIGHT])
+    (tmp_path / "p.json").write_text(json.dumps({"keypoints": shares.tolist(), "scores": [1.0] * 17}))
+    assert refused(run(photograph, "--keypoints", tmp_path / "p.json", "--weights", weights, "--out", tmp_path / "out"), "width and height")
+    assert refused(run(photograph, "--box", "0.5,0.5,0.8", "--weights", weights, "--out", tmp_path / "out"), "8 pixels")

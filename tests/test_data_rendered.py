@@ -1,5 +1,6 @@
 """Contracts of probpose.data.rendered: fields that agree, pictures that depend on nothing but their number, interrupted and damaged runs, processes."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -199,3 +200,16 @@ def test_a_target_that_can_never_be_seen_is_an_error(body, tmp_path, monkeypatch
     monkeypatch.setattr(module, "_LEAST", 1.1)
     with pytest.raises(ConfigError, match="50 draws"):
         make_rendered(motions(), 1, body=body, folder=tmp_path, **COMMON)
+
+
+def test_files_of_others_are_left_alone(body, tmp_path):
+    np.save(tmp_path / "images.npy", np.arange(5))
+    with pytest.raises(ConfigError, match="other files"):
+        make_rendered(motions(), 4, body=body, folder=tmp_path, **COMMON)
+    assert np.load(tmp_path / "images.npy").tolist() == [0, 1, 2, 3, 4] and len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_fingerprint_sees_the_pictures(made):
+    data = made[0]
+    darker = dataclasses.replace(data, images=data.images // 2)
+    assert darker.fingerprint != data.fingerprint == dataclasses.replace(data, images=data.images.clone()).fingerprint

@@ -1,11 +1,13 @@
 """What a detector says of rendered people, kept and handed on."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from probpose.checks import ConfigError, UnknownNameError
 from probpose.data.detected import DetectedImages, detect_all, load_rendered
-from probpose.detectors import HeatmapDetector
+from probpose.detectors import HeatmapDetector, HeatmapDetectorConfig
 from probpose.models.diffpose import DiffPose, diffpose_config
 from probpose.models.humr import HuMR, HuMRConfig
 from probpose.skeletons import H36M_17, MPII_16, convert
@@ -76,3 +78,14 @@ def test_bad_arguments(detector):
         load_rendered("synthetic", "test", 0)
     with pytest.raises(ConfigError, match="chunk"):
         detect_all(load_rendered("synthetic", "test", 3), detector, chunk=0, cache=False)
+
+
+def test_maps_of_another_size_are_refused():
+    with pytest.raises(ConfigError, match="64 cells"):
+        detect_all(load_rendered("synthetic", "test", 3), HeatmapDetector(HeatmapDetectorConfig(input_size=64)), cache=False)
+
+
+def test_other_pictures_are_looked_at_anew(detector):
+    data = load_rendered("synthetic", "test", 3)
+    first, darker = (detect_all(part, detector) for part in (data, dataclasses.replace(data, images=data.images // 3)))
+    assert not torch.equal(first.maps, darker.maps)

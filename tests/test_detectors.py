@@ -29,7 +29,7 @@ def generator(seed=0):
 
 
 class Spots:
-    "People of spots: every joint of them has a place and a colour."
+    "People of spots: every joint of them has a place, in cells of a map of half the picture's size, and a colour."
     fingerprint = "spots"
 
     def __init__(self, count=32, size=64, seed=0):
@@ -46,7 +46,7 @@ class Spots:
         return self
 
     def batch(self, index):
-        return {"images": self.images[index], "keypoints_true": self.keypoints[index], "rotations": torch.eye(3).expand(len(index), 22, 3, 3), "betas": torch.zeros(len(index), 11)}
+        return {"images": self.images[index], "keypoints_true": 2 * self.keypoints[index] + 0.5, "rotations": torch.eye(3).expand(len(index), 22, 3, 3), "betas": torch.zeros(len(index), 11)}
 
 
 @pytest.fixture(scope="module")
@@ -560,3 +560,20 @@ def test_calibration_of_what_is_none(change, error, words):
 def test_portraits_are_padded_where_they_belong():
     maps = torch.rand(2, 17, 64, 48, generator=generator())
     assert torch.equal(square_maps(maps)[..., 8:56], maps) and torch.allclose(square_maps(maps.repeat_interleave(2, -1).repeat_interleave(2, -2)).sum((-1, -2)), maps.sum((-1, -2)), rtol=1e-2)
+
+
+@pytest.mark.parametrize("arrays, error, words", [
+    (dict(heatmaps=np.full((1, 17, 64, 64), 2.4e-4, np.float32), box=np.zeros((1, 3), np.float32)), ConfigError, "sum to one"),
+    (dict(heatmaps=np.full((2, 17, 64, 64), 0.5, np.float32), box=np.zeros((3,), np.float32)), ShapeError, "one for each"),
+])
+def test_saved_maps_that_lost_something(tmp_path, arrays, error, words):
+    np.savez(tmp_path / "maps.npz", **arrays)
+    with pytest.raises(error, match=words):
+        SavedHeatmaps(tmp_path / "maps.npz")
+
+
+def test_key_points_are_counted_in_the_datas_cells():
+    "A network of another resolution paints its bell at the same place of the picture."
+    still = _Moved(torch.ones(1), torch.zeros(1, 2), torch.tensor([False]))
+    middle = torch.full((1, 21, 2), 31.5)
+    assert torch.allclose(still.keypoints(middle, 128), torch.full((1, 21, 2), 63.5)) and torch.allclose(still.keypoints(middle, 64), middle)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..bodies import load_body
-from ..checks import check_count
+from ..checks import ConfigError, check_count
 from .dataset import _rows, _Table, cache_folder
 from .motions import load_motions
 from .rendered import RenderedDataset, make_rendered
@@ -64,7 +64,7 @@ class DetectedImages(_Table):
         rows = _rows(index, len(self)).to(self.maps.device)
         maps = self.maps[rows, :17].float() / 255
         keypoints, scores = keypoints_from_heatmaps(maps)
-        return ImageDetections(keypoints, scores, maps, skeleton="coco_17", features=self.features[rows], box=self.rendered.box[rows])
+        return ImageDetections(keypoints, scores, maps, skeleton="coco_17", map_size=maps.shape[-1], features=self.features[rows], box=self.rendered.box[rows])
 
     def batch(self, indices: Tensor, heatmaps: bool = True) -> dict:  # indices (b,)
         "`detections` and what is true: poses, rotations, betas, keypoints_true (b, 17, 2), visible (b, 17), masks (b, 256, 256), object_occlusion."
@@ -136,8 +136,8 @@ def _poses_seen(data: DetectedImages, chunk: int = 256) -> DetectedPoses:
 
 # %% ../../nbs/16_data_detected.ipynb #c35d9b85
 def _weights_fingerprint(detector: HeatmapDetector) -> str:
-    "SHA-256 of a detector's weights."
-    total = hashlib.sha256()
+    "SHA-256 of a detector's weights and settings."
+    total = hashlib.sha256(repr(detector.config).encode())
     for name, value in sorted(detector.inference_state().items()):
         total.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return total.hexdigest()
@@ -149,6 +149,8 @@ def detect_all(
     cache: bool = True,  # keep the answer in `$PROBPOSE_CACHE`, and look there first
 ) -> DetectedImages:
     "Maps and features of every image; raises what `HeatmapDetector` raises."
+    if detector.config.map_size != 64:
+        raise ConfigError(f"detector: expected maps of 64 cells, in which the data's key points are counted, got {detector.config.map_size}; set input_size=128")
     weights = _weights_fingerprint(detector)
     about = hashlib.sha256(f"{rendered.fingerprint} {weights}".encode()).hexdigest()[:24]
     file = cache_folder() / "detected" / f"{about}.safetensors"

@@ -85,6 +85,9 @@ def _bone(poses: Tensor, end: str) -> Tensor:
     joint = H36M_17.joints.index(end)
     return normalize(poses[..., joint, :] - poses[..., H36M_17.parents[joint], :], dim=-1)
 
+def _at_rest(body: Body) -> Tensor:  # (17, 3) metres
+    return body.points("h36m_17", body.mean_pose, torch.zeros(body.num_betas).to(body.rest))
+
 def retarget(
     rotations: Tensor,  # (N, 22, 3, 3) relative to the parents, of a skeleton whose rest differs
     poses: Tensor,  # (N, 17, 3) the joints that go with them
@@ -95,7 +98,7 @@ def retarget(
     if rotations.shape != (len(poses), 22, 3, 3):
         raise ShapeError(f"rotations: expected ({len(poses)}, 22, 3, 3), one set for each of the poses, got {tuple(rotations.shape)}")
     turns = global_rotations(rotations, body.parents)
-    rest = body.points("h36m_17", body.mean_pose, torch.zeros(body.num_betas))
+    rest = _at_rest(body).to(poses)
     result = turns.clone()
     for joint, end in TURNED_BONES.items():
         k = BODY_JOINTS.index(joint)
@@ -109,7 +112,7 @@ def bone_angles(
     motions: Motions,
 ) -> Tensor:  # (N, 16) degrees
     "Angles between the bones of the 17 source joints and those of the body's own 17 points, mean shape."
-    own = body.points("h36m_17", motions.rotations, torch.zeros(body.num_betas))
+    own = body.points("h36m_17", motions.rotations.to(body.rest), torch.zeros(body.num_betas).to(body.rest)).to(motions.poses)
     ends = H36M_17.joints[1:]
     cosine = torch.stack([(_bone(own, end) * _bone(motions.poses, end)).sum(-1) for end in ends], -1)
     return cosine.clamp(-1, 1).acos().rad2deg()
@@ -141,10 +144,10 @@ def rotations_from_poses(
 ) -> Tensor:  # (N, 22, 3, 3)
     "Rotations of a body whose bones point where those of 17 joints do; wrists and feet stay straight; raises `ShapeError`, `NotFiniteError`."
     check_poses(poses, 17, finite=True)
-    rest = body.points("h36m_17", body.mean_pose, torch.zeros(body.num_betas))
+    rest = _at_rest(body).to(poses)
     (pelvis, chest), (pelvis0, chest0) = _trunk(poses), _trunk(rest)
     turns = {"pelvis": pelvis @ pelvis0.mT, "spine3": chest @ chest0.mT}
-    turns["spine1"] = roma.rotmat_slerp(turns["pelvis"], turns["spine3"], torch.tensor(0.5))
+    turns["spine1"] = roma.rotmat_slerp(turns["pelvis"], turns["spine3"], poses.new_tensor(0.5))
     turns["spine2"] = turns["spine1"]
     for joint in (*BODY_JOINTS[1:3], *BODY_JOINTS[4:6], *BODY_JOINTS[7:9], *BODY_JOINTS[10:]):
         above = turns[BODY_JOINTS[body.parents[BODY_JOINTS.index(joint)]]]
@@ -156,7 +159,7 @@ def rotations_from_poses(
         turns[joint] = smallest_rotation((above @ before[..., None])[..., 0], along) @ above
         if joint[2:] in ("shoulder", "hip"):
             beyond = TURNED_BONES[joint[:2] + {"shoulder": "elbow", "hip": "knee"}[joint[2:]]]
-            bends = torch.tensor([0.0, 0.0, 1.0] if joint[2:] == "shoulder" else [0.0, 0.0, -1.0])  # elbows bend ahead, knees back
+            bends = poses.new_tensor([0.0, 0.0, 1.0] if joint[2:] == "shoulder" else [0.0, 0.0, -1.0])  # elbows bend ahead, knees back
             turns[joint] = _hinged(turns[joint], along, _bone(poses, beyond), normalize(torch.linalg.cross(before, bends), dim=-1))
     return local_rotations(torch.stack([turns[joint] for joint in BODY_JOINTS], 1), body.parents)
 

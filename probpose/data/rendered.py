@@ -92,8 +92,9 @@ class RenderedDataset(_Table):
 
     @property
     def fingerprint(self) -> str:
-        "SHA-256 over everything but the pictures, which are a function of the rest and of the settings that made them, in hexadecimal."
-        return _Table.fingerprint.fget(replace(self, images=self.images[:, :0, :0]))
+        "SHA-256 over what is known and, of each picture, a grid of its pixels, in hexadecimal."
+        step = max(1, self.images.shape[1] // 8)
+        return _Table.fingerprint.fget(replace(self, images=self.images[:, step // 2 :: step, step // 4 :: step].clone()))
 
     def batch(self, indices: Tensor) -> dict:  # indices (b,) on the data set's device
         "`images (b, 256, 256, 3)` uint8 and, with the fields' names, poses, rotations, betas, keypoints_true, visible, object_occlusion, box; `mask` and `person` as bool (b, 256, 256)."
@@ -290,7 +291,7 @@ def _key(job: _Job, labels: list[np.ndarray]) -> str:
     "A hash of all that the data set depends on."
     still = torch.eye(3).expand(job.rotations.shape[1:])
     total = hashlib.sha256(job.body.faces.cpu().numpy().tobytes())
-    for values in (job.rotations, job.rows, job.body.vertices(still, 0.5 * torch.ones(job.body.num_betas))):
+    for values in (job.rotations, job.rows, job.body.vertices(still.to(job.body.rest), 0.5 * torch.ones(job.body.num_betas).to(job.body.rest)).cpu()):
         total.update(values.contiguous().numpy().tobytes())
     for part in (FORMAT, job.config, job.seed, job.size, *(array.tolist() for array in labels)):
         total.update(repr(part).encode())
@@ -304,8 +305,10 @@ def _claim(folder: Path, key: str) -> None:
         found = json.loads(settings.read_text(encoding="utf-8"))["key"] if settings.is_file() else key
     except (ValueError, KeyError, TypeError):
         found = "damaged"
+    if not settings.is_file() and folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+        found = "of others"
     if found != key:
-        raise ConfigError(f"folder: expected {folder} to be empty or to hold this data set, got one of other settings, motions or code; choose another folder, or delete it")
+        raise ConfigError(f"folder: expected {folder} to be empty or to hold this data set, got other files, or a data set of other settings, motions or code; choose another folder, or delete it")
     write_atomic(settings, json.dumps({"key": key}))
 
 # %% ../../nbs/15_data_rendered.ipynb #fe7ce31c

@@ -97,7 +97,7 @@ def _check_config(c: HuMRConfig) -> None:
         choose(getattr(c, name), options, name)
     for name in _COUNTS:
         check_count(getattr(c, name), name)
-    check_count(c.samples, "samples", 3), check_count(c.mask_dilation, "mask_dilation", 0)
+    check_count(c.samples, "samples", 3), check_count(c.mask_dilation, "mask_dilation", 0), check_count(c.embedding_samples, "embedding_samples", 2)
     if not (c.use_features or c.use_pose2d or c.use_box or c.condition_embedding):
         raise ConfigError("condition: expected at least one part, got none; set use_features, use_pose2d, use_box or condition_embedding")
     for name in [n for n in vars(c) if n.startswith("weight_") or n in ("random_weight", "target_noise", "least_value")]:

@@ -709,7 +709,7 @@ def on_crop(
         raise DegeneratePoseError(f"keypoints: expected at least two joints with a score above zero, got {int(found.sum(1).min())} of person {int(found.sum(1).argmin())}; leave such people out, or give a box")
     first = keypoints[torch.arange(len(keypoints)), found.long().argmax(1)]
     kept = torch.where(found[..., None], keypoints, first[:, None])
-    if kept.numel() and kept.min() >= 0 and kept.max() <= 1.5 and (kept != kept[:1, :1]).any():
+    if kept.numel() and kept.min() >= 0 and kept.max() <= 1.5 and (kept != kept[:1, :1]).any():  # points that all coincide are `crop_around`'s to refuse
         raise ConfigError(f"keypoints: expected pixels of the image, got numbers between {float(kept.min()):.2g} and {float(kept.max()):.2g}; if they are shares of its sides, multiply by width and height")
     crop = crop_around(kept) if crop is None else crop
     return torch.where(found[..., None], crop.to_map(keypoints), 0.0), crop

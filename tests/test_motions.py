@@ -118,3 +118,10 @@ def test_bad_arguments(body):
         load_motions("amass")
     with pytest.raises(ConfigError, match="size"):
         load_motions("synthetic", size=10**9)
+
+
+def test_double_precision_stays_double(body):
+    poses = load_motions("synthetic", "test", 5, body=body).poses.double()
+    still = torch.eye(3).expand(len(poses), 22, 3, 3)
+    for made, single in ((rotations_from_poses(poses, body), rotations_from_poses(poses.float(), body)), (retarget(still, poses, body), retarget(still, poses.float(), body))):
+        assert made.dtype == torch.float64 and (made - single).abs().max() < 1e-3

@@ -97,7 +97,7 @@ def retarget(
     check_poses(poses, 17, finite=True)
     if rotations.shape != (len(poses), 22, 3, 3):
         raise ShapeError(f"rotations: expected ({len(poses)}, 22, 3, 3), one set for each of the poses, got {tuple(rotations.shape)}")
-    turns = global_rotations(rotations, body.parents)
+    turns = global_rotations(rotations.to(poses), body.parents)
     rest = _at_rest(body).to(poses)
     result = turns.clone()
     for joint, end in TURNED_BONES.items():

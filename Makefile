@@ -63,11 +63,11 @@ book: $(READY)
 
 test: $(READY)
 	@echo "== repository: layout, notebooks and package in sync, no stray metadata"
-	@$(BIN)/python -m pytest tests/test_repository.py --numprocesses $(CORES)
+	@$(BIN)/python -m pytest tests/repository --numprocesses $(CORES)
 	@echo "== notebook tests"
 	@PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers $(CORES)
 	@echo "== pytest"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/test_repository.py --numprocesses $(CORES)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/repository --numprocesses $(CORES)
 
 lab: $(READY)
 	@JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter" $(BIN)/jupyter lab $(LAB)

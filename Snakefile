@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from probpose.book import is_executed, page_source, toc_pages
+from probpose.book.pages import is_executed, page_source, toc_pages
 
 ROOT = Path(workflow.basedir)
 # Chapters run in book/: a path given relative to here is made absolute.
@@ -75,6 +75,7 @@ PAPERMILL = "papermill --kernel python3 --no-progress-bar"
 
 wildcard_constraints:
     chapter=r"[\w]+",
+    page=r"[\w/]+",
     dataset=r"[a-z0-9_]+",
     tier="smoke|laptop|full",
     seed=r"\d+",
@@ -107,7 +108,7 @@ rule library_page:
     threads: 1
     shell:
         "echo 'executing {input.source}'; export OMP_NUM_THREADS={threads}; "
-        "(python -m probpose.book page {input.source} | {PAPERMILL} --cwd nbs - {output}) > {log} 2>&1"
+        "(python -m probpose.book.site page {input.source} | {PAPERMILL} --cwd nbs - {output}) > {log} 2>&1"
 
 
 rule site:
@@ -115,7 +116,7 @@ rule site:
     output: "_build/html/index.html"
     log: "_build/logs/site.log"
     shell:
-        "echo 'building the site'; (rm -rf _build/html && python -m probpose.book site _build/executed _build/site && "
+        "echo 'building the site'; (rm -rf _build/html && python -m probpose.book.site site _build/executed _build/site && "
         "jupyter-book build _build/site --path-output . --all -W -n --keep-going) > {log} 2>&1"
 
 

@@ -1,4 +1,5 @@
 "Run the README's library example as a reader would: the first Python block that loads a model. Needs nothing but the package."
+
 import ast
 import sys
 from pathlib import Path
@@ -25,14 +26,27 @@ def example(readme: str) -> str:
 def assigned(tree: ast.AST) -> set[str]:
     "Names that a piece of code binds."
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    return names | {(alias.asname or alias.name) for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    return names | {
+        (alias.asname or alias.name) for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    }
 
 
 def detections():
     "A person seen from the front in MPII order, pixels of a 1000 × 1000 image, and a confidence for every joint."
     import numpy as np
 
-    xy = [(460, 820), (465, 680), (470, 540), (530, 540), (535, 680), (540, 820), (500, 540), (500, 330), (500, 300), (500, 220)]
+    xy = [
+        (460, 820),
+        (465, 680),
+        (470, 540),
+        (530, 540),
+        (535, 680),
+        (540, 820),
+        (500, 540),
+        (500, 330),
+        (500, 300),
+        (500, 220),
+    ]
     xy += [(390, 560), (400, 450), (440, 340), (560, 340), (600, 450), (610, 560)]
     return np.array(xy, dtype=np.float32), np.full(16, 0.9, dtype=np.float32)
 

@@ -7,6 +7,7 @@ import pytest
 
 CMU_FILE = "cmu_h36m17_30hz.npz"
 
+
 @pytest.fixture(scope="session", autouse=True)
 def probpose_cache(tmp_path_factory):
     "A cache folder of this session, unless the environment names one: tests neither trust nor fill the user's cache."
@@ -18,6 +19,7 @@ def probpose_cache(tmp_path_factory):
     yield folder
     del os.environ["PROBPOSE_CACHE"]
 
+
 @pytest.fixture(scope="session")
 def cmu_path() -> Path:
     "The folder of the CMU subset; tests that need it skip where it is not."
@@ -25,8 +27,12 @@ def cmu_path() -> Path:
     folder = Path(named).expanduser() if named else Path(__file__).resolve().parents[2] / "shared" / "data" / "cmu"
     folder = folder.parent if folder.is_file() else folder
     if not (folder / CMU_FILE).is_file():
-        pytest.skip(f"the CMU subset is not at hand ({CMU_FILE} in ../shared/data/cmu beside the checkout, or where PROBPOSE_CMU points)")
+        pytest.skip(
+            f"the CMU subset is not at hand ({CMU_FILE} in ../shared/data/cmu beside the checkout, or where "
+            "PROBPOSE_CMU points)"
+        )
     return folder
+
 
 @pytest.fixture(scope="session")
 def cmu_raw(cmu_path) -> Path:

@@ -1,0 +1,307 @@
+"""Body models: the shortcut against the whole surface, files that do not fit, and where things are."""
+
+import numpy as np
+import pytest
+import roma
+import torch
+
+from probpose.bodies.body import Body, load_body
+from probpose.bodies.files import load_vertex_map, map_vertices
+from probpose.core.errors import ConfigError, DataFileError, ShapeError, UnknownNameError
+from probpose.core.optional import import_optional
+from probpose.geometry.conversions import convert
+from probpose.geometry.skeletons import BODY_JOINTS, COCO_17, H36M_17, LSP_14, MPII_16, POINT_SETS, SMPL_24
+
+
+@pytest.fixture(scope="module")
+def body() -> Body:
+    return load_body()
+
+
+def random_pose(*shape, seed=0, size=0.7):
+    g = torch.Generator().manual_seed(seed)
+    return roma.rotvec_to_rotmat(size * torch.randn(*shape, 22, 3, generator=g)), torch.randn(
+        *shape[-1:], 11, generator=g
+    )
+
+
+@pytest.mark.parametrize("name", [n for n in POINT_SETS if n not in ("joints", "surface")])
+def test_points_equal_the_regressed_surface(body, name):
+    turns, betas = random_pose(2, 5)
+    slow = body.regressors[name].float() @ body.vertices(turns, betas)
+    assert (body.points(name, turns, betas) - slow).norm(dim=-1).max() < 1e-5
+
+
+def test_joints_equal_smplx(body):
+    turns, betas = random_pose(6)
+    theirs = body._layer(betas=betas, global_orient=turns[:, :1], body_pose=turns[:, 1:]).joints[:, :22]
+    assert (body.joints(turns, betas) - theirs).norm(dim=-1).max() < 1e-5
+
+
+def test_a_sample_of_the_surface_estimates_the_vertex_error(body):
+    turns, betas = random_pose(6)
+    others, _ = random_pose(6, seed=1)
+    vertices = [body.vertices(t, betas) for t in (turns, others)]
+    sampled = [body.points("surface", t, betas) for t in (turns, others)]
+    assert (sampled[0] - vertices[0][:, body.surface_vertices]).norm(dim=-1).max() < 1e-5
+    whole, part = ((a - b).norm(dim=-1).mean(-1) for a, b in (vertices, sampled))
+    assert ((part - whole).abs() / whole).max() < 0.05
+
+
+def test_pose_corrections_are_part_of_the_shortcut(tmp_path):
+    "A model with pose blend shapes, as the licensed ones have them."
+    with np.load(load_body().path) as file:
+        arrays = dict(file)
+    arrays["posedirs"] = (0.01 * np.random.default_rng(0).standard_normal(arrays["posedirs"].shape)).astype(
+        np.float32
+    ) * (np.arange(486) < 189)
+    np.savez(tmp_path / "bends.npz", **arrays)
+    bends = load_body(tmp_path / "bends.npz")
+    turns, betas = random_pose(3)
+    for name in ("coco_17", "h36m_17"):
+        slow = bends.regressors[name].float() @ bends.vertices(turns, betas)
+        assert (bends.points(name, turns, betas) - slow).norm(dim=-1).max() < 2e-5
+    assert (bends.points("coco_17", turns, betas) - load_body().points("coco_17", turns, betas)).norm(
+        dim=-1
+    ).max() > 1e-3
+
+
+def test_shape_and_rotations_broadcast(body):
+    turns, betas = random_pose(3, 4)
+    points = body.points("coco_17", turns, betas)
+    assert points.shape == (3, 4, 17, 3)
+    assert torch.allclose(points[1, 2], body.points("coco_17", turns[1, 2], betas[2]), atol=1e-6)
+    assert body.points("coco_17", turns[:, :0], betas[:0]).shape == (3, 0, 17, 3)
+    assert body.vertices(turns[:, :0], betas[:0]).shape == (3, 0, body.vertex_count, 3)
+
+
+def test_gradients_against_differences(body):
+    turns, betas = random_pose(1)
+    vector = roma.rotmat_to_rotvec(turns).double().requires_grad_()
+
+    def value(v):
+        return body.points("coco_17", roma.rotvec_to_rotmat(v).float(), betas).double().square().sum()
+
+    (gradient,) = torch.autograd.grad(value(vector), vector)
+    direction = torch.randn(vector.shape, generator=torch.Generator().manual_seed(1)).double()
+    step = 1e-2 * direction
+    numeric = (value(vector.detach() + step) - value(vector.detach() - step)) / 2e-2
+    assert float((gradient * direction).sum()) == pytest.approx(float(numeric), rel=2e-2)
+
+
+def test_sides_and_directions(body):
+    coco = dict(zip(COCO_17.landmarks, body.points("coco_17", body.mean_pose, torch.zeros(11))))
+    for part in ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle"):
+        assert coco[f"left_{part}"][0] > 0 > coco[f"right_{part}"][0]
+    assert (
+        coco["nose"][2] > coco["left_ear"][2]
+        and coco["left_eye"][1]
+        > coco["nose"][1]
+        > coco["left_shoulder"][1]
+        > coco["left_hip"][1]
+        > coco["left_knee"][1]
+    )
+
+
+def test_point_sets_agree_with_each_other(body):
+    turns, betas = random_pose(2, seed=3)
+    h36m, mpii, lsp = (body.points(name, turns, betas) for name in ("h36m_17", "mpii_16", "lsp_14"))
+    assert torch.allclose(convert(h36m, H36M_17, MPII_16), mpii, atol=1e-5)
+    assert torch.allclose(lsp[:, LSP_14.index("l_wrist")], h36m[:, H36M_17.joints.index("LWrist")], atol=1e-6)
+    assert torch.allclose(h36m[:, 0], (h36m[:, 1] + h36m[:, 4]) / 2, atol=1e-6)
+    assert BODY_JOINTS == [n.replace("left_", "l_").replace("right_", "r_") for n in SMPL_24.joints[:22]]
+
+
+def test_regressed_joints_stay_at_the_joints(body):
+    turns, betas = random_pose(20, seed=4, size=0.4)
+    joints, coco = body.joints(turns, betas), body.points("coco_17", turns, betas)
+    pairs = [
+        (BODY_JOINTS.index(f"{s[0]}_{p}"), COCO_17.landmarks.index(f"{s}_{p}"))
+        for s in ("left", "right")
+        for p in ("elbow", "wrist", "knee", "ankle", "shoulder", "hip")
+    ]
+    error = torch.stack([(joints[:, j] - coco[:, c]).norm(dim=-1) for j, c in pairs])
+    assert error.mean() < 0.008
+
+
+@pytest.mark.parametrize(
+    "name, file, site",
+    [("smplx", "SMPLX_NEUTRAL.npz", "smpl-x.is.tue.mpg.de"), ("smpl", "SMPL_NEUTRAL.npz", "smpl.is.tue.mpg.de")],
+)
+def test_missing_licensed_model(name, file, site, monkeypatch, tmp_path):
+    monkeypatch.delenv("PROBPOSE_BODIES", raising=False)
+    with pytest.raises(DataFileError, match=site) as error:
+        load_body(name)
+    assert file in str(error.value) and "open" in str(error.value)
+    monkeypatch.setenv("PROBPOSE_BODIES", str(tmp_path))
+    with pytest.raises(DataFileError, match=file):
+        load_body(name)
+    with pytest.raises(DataFileError, match="register"):
+        load_body(tmp_path / file)
+
+
+def test_a_licensed_file_is_found_by_folder(monkeypatch, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "SMPLX_NEUTRAL.npz").write_bytes(load_body().path.read_bytes())
+    monkeypatch.setenv("PROBPOSE_BODIES", str(tmp_path))
+    assert load_body("smplx").vertex_count == load_body(tmp_path / "models").vertex_count == 13718
+
+
+def broken(tmp_path, **changes):
+    with np.load(load_body().path) as file:
+        arrays = {k: v for k, v in file.items() if changes.get(k, 0) is not None} | {
+            k: v for k, v in changes.items() if v is not None
+        }
+    np.savez(tmp_path / "broken.npz", **arrays)
+    return tmp_path / "broken.npz"
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(v_template=np.zeros((100, 3))), "one topology"),
+        (dict(f=np.array([[0, 1, 99999]])), "vertex 99999"),
+        (dict(J_regressor=None), "J_regressor"),
+        (dict(weights=np.zeros((13718, 55))), "sum to one"),
+        (dict(landmark_vertices=None), "landmark_vertices"),
+    ],
+)
+def test_wrong_topology(tmp_path, changes, message):
+    with pytest.raises(DataFileError, match=message):
+        load_body(broken(tmp_path, **changes))
+
+
+def test_damaged_files(tmp_path):
+    whole = load_body().path.read_bytes()
+    (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.npz").write_text("not a body")
+    (tmp_path / "smplx.pkl").write_bytes(b"x")
+    for name in ("half.npz", "text.npz", "smplx.pkl"):
+        with pytest.raises(DataFileError, match="npz"):
+            load_body(tmp_path / name)
+
+
+def test_bad_arguments(body):
+    turns, betas = random_pose(2)
+    with pytest.raises(ShapeError, match="22, 3, 3"):
+        body.points("coco_17", turns[:, :21], betas)
+    with pytest.raises(ShapeError, match="11"):
+        body.vertices(turns, betas[:, :10])
+    with pytest.raises(ShapeError, match="broadcast"):
+        body.joints(turns, betas[[0, 0, 0]])
+    with pytest.raises(UnknownNameError, match="coco_17"):
+        body.points("coco", turns, betas)
+    with pytest.raises(ConfigError, match="num_betas"):
+        load_body(num_betas=301)
+    with pytest.raises(ConfigError, match="pip install"):
+        import_optional("a_package_that_is_not_there")
+
+
+def test_ten_shapes_are_enough():
+    assert load_body(num_betas=10).points("joints", load_body().mean_pose, torch.zeros(10)).shape == (22, 3)
+
+
+def test_given_regressors(tmp_path, body):
+    rows = np.zeros((17, body.vertex_count), np.float32)
+    rows[:, 5] = 1
+    np.save(tmp_path / "h36m.npy", rows)
+    other = load_body(regressors={"h36m_17": tmp_path / "h36m.npy"})
+    turns, betas = random_pose(2)
+    assert torch.allclose(
+        other.points("h36m_17", turns, betas), other.vertices(turns, betas)[:, 5:6].expand(-1, 17, -1), atol=1e-5
+    )
+    np.save(tmp_path / "wrong.npy", rows[:, :6890])
+    with pytest.raises(DataFileError, match="another topology"):
+        load_body(regressors={"h36m_17": tmp_path / "wrong.npy"})
+    with pytest.raises(DataFileError, match="npy"):
+        load_body(regressors={"h36m_17": tmp_path / "none.npy"})
+
+
+def test_vertex_map(tmp_path):
+    from scipy import sparse
+
+    matrix = sparse.random(6890, 10475, density=1e-4, random_state=0, dtype=np.float32)
+    sparse.save_npz(tmp_path / "map.npz", matrix.tocsr())
+    found = load_vertex_map(tmp_path / "map.npz")
+    mesh = torch.randn(2, 10475, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(map_vertices(mesh, found), torch.from_numpy(matrix.toarray()) @ mesh, atol=1e-4)
+    import pickle
+
+    (tmp_path / "map.pkl").write_bytes(pickle.dumps({"matrix": matrix.tocsc()}))
+    assert torch.equal(load_vertex_map(tmp_path / "map.pkl").to_dense(), found.to_dense())
+    with pytest.raises(ShapeError, match="10475"):
+        map_vertices(mesh[:, :6890], found)
+    np.save(tmp_path / "small.npy", np.zeros((3, 4), np.float32))
+    with pytest.raises(DataFileError, match="6890"):
+        load_vertex_map(tmp_path / "small.npy")
+    with pytest.raises(DataFileError, match="smplx2smpl"):
+        load_vertex_map(tmp_path / "none.pkl")
+
+
+def test_a_pickle_cannot_run_code(tmp_path):
+    import pickle
+
+    class Evil:
+        def __reduce__(self):
+            return (print, ("no",))
+
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps({"matrix": Evil()}))
+    with pytest.raises(DataFileError, match="not an array"):
+        load_vertex_map(tmp_path / "evil.pkl")
+
+
+def smpl_file(path, joints=24):
+    "A random model with SMPL's topology, in its file layout."
+    rng = np.random.default_rng(0)
+
+    def share(*shape):
+        return (lambda x: x / x.sum(1, keepdims=True))(rng.random(shape) ** 30)
+
+    parents = np.array([0, *SMPL_24.parents[1:], *[20] * (joints - 24)])
+    arrays = dict(
+        v_template=rng.normal(size=(6890, 3)),
+        f=rng.integers(0, 6890, (100, 3)),
+        weights=share(6890, joints),
+        J_regressor=share(joints, 6890),
+        kintree_table=np.stack([parents, np.arange(joints)]),
+    )
+    np.savez(
+        path,
+        **arrays,
+        shapedirs=0.1 * rng.normal(size=(6890, 3, 10)),
+        posedirs=0.01 * rng.normal(size=(6890, 3, 9 * (joints - 1))),
+    )
+    return path
+
+
+def test_the_surface_of_smpl(tmp_path):
+    smpl = load_body(smpl_file(tmp_path / "smpl.npz"), num_betas=10)
+    turns, betas = random_pose(3)
+    vertices = smpl.vertices(turns, betas[:, :10])
+    assert vertices.shape == (3, 6890, 3)
+    for name in ("coco_17", "lsp_14"):
+        assert (smpl.points(name, turns, betas[:, :10]) - smpl.regressors[name].float() @ vertices).norm(
+            dim=-1
+        ).max() < 5e-5
+    with pytest.raises(DataFileError, match="SMPL.H"):
+        load_body(smpl_file(tmp_path / "smplh.npz", joints=52), num_betas=10)
+
+
+def test_expressions_are_not_taken_for_shape(tmp_path):
+    with np.load(load_body().path) as file:
+        arrays = dict(file)
+    arrays["shapedirs"] = arrays["shapedirs"][:, :, :20]
+    np.savez(tmp_path / "ten.npz", **arrays)
+    with pytest.raises(ConfigError, match="at most 10"):
+        load_body(tmp_path / "ten.npz", num_betas=11)
+    ten, (turns, betas) = load_body(tmp_path / "ten.npz", num_betas=10), random_pose(2)
+    slow = ten.regressors["coco_17"].float() @ ten.vertices(turns, betas[:, :10])
+    assert (ten.points("coco_17", turns, betas[:, :10]) - slow).norm(dim=-1).max() < 1e-5
+
+
+def test_numbers_of_another_kind_are_refused(body):
+    turns, betas = random_pose(1)
+    for wrong in ((turns.double(), betas), (turns, betas.double()), (turns.numpy(), betas)):
+        for call in (lambda a: body.points("coco_17", *a), lambda a: body.vertices(*a)):
+            with pytest.raises(ShapeError, match="float32"):
+                call(wrong)

@@ -1,0 +1,418 @@
+"""`probpose mesh`: from a photograph to files with bodies, and from a mistake to one sentence."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from probpose.cli.shared import app
+from probpose.core.devices import make_generator
+from probpose.geometry.conversions import rest_pose
+from probpose.models.humr.config import HuMRConfig
+from probpose.models.humr.model import HuMR
+from probpose.vision.detections import ImageDetections
+
+Image = pytest.importorskip("PIL.Image")
+trimesh = pytest.importorskip("trimesh")
+pytest.importorskip("smplx")
+
+WIDTH, HEIGHT, FEATURES = 640, 480, 12
+PERSON = torch.tensor([300.0, 250.0]) + 150 * rest_pose("coco_17")[:, :2]
+
+
+class Seer(torch.nn.Module):
+    "A detector that finds a person standing in the middle of every crop."
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def features_of(self, images):
+        self.seen.append(images)
+        return images.float().mean((1, 2))[:, :1].expand(-1, FEATURES) / 255
+
+    def detect(self, images, box=None, crop=None, skeleton="coco_17"):
+        xy = (31.5 + 25 * rest_pose(skeleton)[:, :2]).expand(len(images), 17, 2)
+        return ImageDetections(
+            xy, torch.full((len(images), 17), 0.9), features=self.features_of(images), box=box, crop=crop
+        )
+
+
+@pytest.fixture(autouse=True)
+def seer(monkeypatch):
+    made = Seer()
+    monkeypatch.setattr("probpose.vision.hrnet.load_detector", lambda *_, **__: made)
+    return made
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    return HuMR(HuMRConfig.for_tier("smoke", features=FEATURES)).save_pretrained(tmp_path_factory.mktemp("humr"))
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    Image.fromarray(
+        torch.randint(0, 255, (HEIGHT, WIDTH, 3), generator=make_generator(0), dtype=torch.uint8).numpy()
+    ).save(tmp_path / "street.jpg")
+    return tmp_path / "street.jpg"
+
+
+@pytest.fixture
+def keypoints(tmp_path):
+    (tmp_path / "person.json").write_text(json.dumps({"keypoints": PERSON.tolist(), "scores": [1.0] * 17}))
+    return tmp_path / "person.json"
+
+
+def run(*words):
+    return CliRunner().invoke(app, ["mesh", *(str(word) for word in words)])
+
+
+def refused(done, *words):
+    return done.exit_code == 2 and "Traceback" not in done.output and all(word in done.output for word in words)
+
+
+def test_keypoints_become_bodies_in_files(photograph, keypoints, weights, tmp_path):
+    done = run(
+        photograph,
+        "--keypoints",
+        keypoints,
+        "--weights",
+        weights,
+        "--hypotheses",
+        3,
+        "--out",
+        tmp_path / "new" / "bodies",
+        "--device",
+        "cpu",
+    )
+    assert done.exit_code == 0, done.output
+    assert (
+        sorted(p.name for p in (tmp_path / "new" / "bodies").iterdir()) == ["person_00.glb", "person_00.npz"]
+        and "3 hypotheses" in done.output
+    )
+    with np.load(tmp_path / "new/bodies/person_00.npz") as file:
+        assert (
+            file["rotations"].shape == (3, 22, 3, 3)
+            and file["betas"].shape == (11,)
+            and file["log_prob"].shape == (3,)
+            and str(file["image"]) == "street.jpg"
+        )
+        joints, where = file["joints"], file["translation"]
+        size, focal = 1.25 * float((PERSON.amax(0) - PERSON.amin(0)).max()), np.hypot(WIDTH, HEIGHT)
+        middle = ((PERSON.amax(0) + PERSON.amin(0)) / 2).numpy()
+        assert np.allclose(file["box"], [*(middle - [WIDTH / 2, HEIGHT / 2]) / focal, size / focal], atol=1e-5)
+        projected = focal * (joints + where)[..., :2] / (joints + where)[..., 2:] + [WIDTH / 2, HEIGHT / 2]
+        assert np.allclose(projected, file["keypoints_2d"], atol=0.5), "the camera of the whole image"
+    found = trimesh.load_scene(tmp_path / "new/bodies/person_00.glb")
+    assert set(found.geometry) == {"hypothesis_00", "hypothesis_01", "hypothesis_02"}
+    assert found.bounds[1][2] < 0 and np.allclose(
+        found.geometry["hypothesis_00"].bounds.mean(0)[2], -where[2], atol=1.5
+    ), "ahead of the camera"
+
+
+@pytest.mark.parametrize("form", ["obj", "gltf"])
+def test_other_formats(form, photograph, keypoints, weights, tmp_path):
+    done = run(
+        photograph,
+        "--keypoints",
+        keypoints,
+        "--weights",
+        weights,
+        "--hypotheses",
+        1,
+        "--format",
+        form,
+        "--out",
+        tmp_path / "out",
+        "--device",
+        "cpu",
+    )
+    assert done.exit_code == 0 and (tmp_path / f"out/person_00.{form}").stat().st_size > 1e5, done.output
+
+
+def test_the_seed_decides(photograph, keypoints, weights, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert (
+            run(
+                photograph,
+                "--keypoints",
+                keypoints,
+                "--weights",
+                weights,
+                "--hypotheses",
+                2,
+                "--seed",
+                seed,
+                "--out",
+                tmp_path / name,
+                "--device",
+                "cpu",
+            ).exit_code
+            == 0
+        )
+    first, second, third = (np.load(tmp_path / name / "person_00.npz")["rotations"] for name in "abc")
+    assert (first == second).all() and (first[0] == third[0]).all() and not (first[1] == third[1]).all(), (
+        "the mode is the mode"
+    )
+
+
+def test_several_people_have_files_of_their_own(photograph, weights, tmp_path):
+    two = torch.stack([PERSON, PERSON * 0.6 + 20])
+    np.savez(tmp_path / "people.npz", keypoints=two.numpy())
+    done = run(
+        photograph,
+        "--keypoints",
+        tmp_path / "people.npz",
+        "--weights",
+        weights,
+        "--hypotheses",
+        2,
+        "--out",
+        tmp_path / "out",
+        "--device",
+        "cpu",
+    )
+    assert done.exit_code == 0 and {p.name for p in (tmp_path / "out").iterdir()} == {
+        f"person_{i:02d}.{form}" for i in (0, 1) for form in ("npz", "glb")
+    }, done.output
+    boxes = [np.load(tmp_path / f"out/person_{i:02d}.npz")["box"] for i in (0, 1)]
+    assert boxes[1][2] == pytest.approx(0.6 * boxes[0][2])
+    assert refused(
+        run(
+            photograph,
+            "--keypoints",
+            tmp_path / "people.npz",
+            "--box",
+            "300,200,300",
+            "--weights",
+            weights,
+            "--out",
+            tmp_path / "out",
+        ),
+        "one person",
+    )
+
+
+def test_other_joint_orders(photograph, weights, tmp_path):
+    (tmp_path / "h36m.json").write_text(
+        json.dumps({"keypoints": (torch.tensor([300.0, 250.0]) + 150 * rest_pose("h36m_17")[:, :2]).tolist()})
+    )
+    done = run(
+        photograph,
+        "--keypoints",
+        tmp_path / "h36m.json",
+        "--skeleton",
+        "h36m_17",
+        "--weights",
+        weights,
+        "--hypotheses",
+        1,
+        "--out",
+        tmp_path / "out",
+        "--device",
+        "cpu",
+    )
+    assert done.exit_code == 0, done.output
+    np.savez(tmp_path / "mpii.npz", keypoints=np.random.default_rng(0).uniform(100, 300, (1, 16, 2)))
+    assert refused(
+        run(photograph, "--keypoints", tmp_path / "mpii.npz", "--weights", weights, "--out", tmp_path / "out"),
+        "17",
+        "--skeleton",
+    )
+
+
+def test_without_a_file_the_packaged_detector_looks_at_the_box(photograph, weights, seer, tmp_path):
+    done = run(
+        photograph,
+        "--box",
+        "200,240,180",
+        "--weights",
+        weights,
+        "--hypotheses",
+        2,
+        "--focal",
+        900,
+        "--out",
+        tmp_path / "out",
+        "--device",
+        "cpu",
+    )
+    assert done.exit_code == 0, done.output
+    assert np.allclose(
+        np.load(tmp_path / "out/person_00.npz")["box"], [-120 / 900, 0, 180 / 900], atol=1e-6
+    ) and seer.seen[0].shape == (1, 256, 256, 3)
+    assert (
+        run(
+            photograph, "--weights", weights, "--hypotheses", 1, "--out", tmp_path / "whole", "--device", "cpu"
+        ).exit_code
+        == 0
+    )
+    assert np.allclose(np.load(tmp_path / "whole/person_00.npz")["box"], [0, 0, 640 / 800], atol=1e-6), (
+        "the square around the whole image"
+    )
+
+
+def test_heatmaps_over_the_box(photograph, weights, tmp_path):
+    cells = torch.arange(64.0)
+    spots = 31.5 + 20 * rest_pose("coco_17")[:, :2]
+    maps = torch.exp(-((cells - spots[:, 1:, None]).square().mT + (cells - spots[:, :1, None]).square()) / 8)
+    np.savez(tmp_path / "maps.npz", heatmaps=maps[None].numpy())
+    done = run(
+        photograph,
+        "--heatmaps",
+        tmp_path / "maps.npz",
+        "--box",
+        "320,240,400",
+        "--weights",
+        weights,
+        "--hypotheses",
+        2,
+        "--out",
+        tmp_path / "out",
+        "--device",
+        "cpu",
+    )
+    assert done.exit_code == 0, done.output
+    np.savez(tmp_path / "zeros.npz", heatmaps=np.zeros((1, 17, 64, 64), np.float32))
+    assert refused(
+        run(
+            photograph,
+            "--heatmaps",
+            tmp_path / "zeros.npz",
+            "--box",
+            "320,240,400",
+            "--weights",
+            weights,
+            "--out",
+            tmp_path / "none",
+        ),
+        "expected",
+    )
+    (tmp_path / "bad.npz").write_bytes(b"PK")
+    assert refused(
+        run(photograph, "--heatmaps", tmp_path / "bad.npz", "--weights", weights, "--out", tmp_path / "none"),
+        "bad.npz",
+        "expected",
+    )
+    assert not (tmp_path / "none").exists()
+
+
+def test_another_body_is_used_and_said(photograph, keypoints, weights, tmp_path):
+    done = run(
+        photograph,
+        "--keypoints",
+        keypoints,
+        "--weights",
+        weights,
+        "--body",
+        "open",
+        "--hypotheses",
+        1,
+        "--out",
+        tmp_path / "out",
+        "--device",
+        "cpu",
+    )
+    assert done.exit_code == 0 and "note" not in done.output, done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("missing.jpg",), "no such file"),
+        (("person.json",), "picture"),
+        (("street.jpg", "--focal", 0), "focal"),
+        (("street.jpg", "--focal", -5), "focal"),
+        (("street.jpg", "--box", "5000,200,100"), "outside the image"),
+        (("street.jpg", "--box", "200,200,0"), "8 pixels"),
+        (("street.jpg", "--box", "200,200"), "x,y,size"),
+        (("street.jpg", "--box", "a,b,c"), "x,y,size"),
+        (("street.jpg", "--body", "nowhere/SMPLX_NEUTRAL.npz"), "register"),
+        (("street.jpg", "--body", "smplx"), "register"),
+        (("street.jpg", "--hypotheses", 0), "hypotheses"),
+        (("street.jpg", "--format", "stl"), "glb"),
+        (("street.jpg", "--keypoints", "missing.json"), "keypoints"),
+        (("street.jpg", "--keypoints", "lost.json"), "at least two joints"),
+        (("street.jpg", "--keypoints", "person.json", "--heatmaps", "maps.npz"), "both"),
+        (("street.jpg", "--heatmaps", "missing.npz"), "missing.npz"),
+        (("street.jpg", "--keypoints", "person.json", "--skeleton", "coco"), "unknown"),
+        (("street.jpg", "--weights", "no-such-weights"), "packaged"),
+        (("street.jpg", "--weights", "poseflow"), "whole bodies"),
+        (("street.jpg", "--device", "tpu"), "device"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_no_file(
+    words, said, photograph, keypoints, weights, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PROBPOSE_BODIES", raising=False)
+    (tmp_path / "lost.json").write_text(json.dumps({"keypoints": PERSON.tolist(), "scores": [0.0] * 17}))
+    given = () if "--weights" in words else ("--weights", weights)
+    done = run(*words, *given, "--out", tmp_path / "out")
+    assert refused(done, said, "Error"), done.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_a_file(photograph, keypoints, weights, tmp_path):
+    (tmp_path / "taken").touch()
+    assert refused(
+        run(
+            photograph,
+            "--keypoints",
+            keypoints,
+            "--weights",
+            weights,
+            "--hypotheses",
+            1,
+            "--out",
+            tmp_path / "taken",
+            "--device",
+            "cpu",
+        ),
+        "could not write",
+    )
+
+
+def test_the_help_says_what_happens_without_a_file():
+    text = " ".join(CliRunner().invoke(app, ["mesh", "--help"], env={"COLUMNS": "200"}).output.split())
+    assert "packaged detector" in text
+
+
+def test_a_joint_that_was_not_found_is_nowhere(photograph, weights, tmp_path):
+    scores, answers = [1.0] * 17, []
+    scores[9] = 0.0
+    for where in ([0.0, 0.0], [600.0, 470.0]):
+        points = PERSON.clone()
+        points[9] = torch.tensor(where)
+        (tmp_path / "p.json").write_text(json.dumps({"keypoints": points.tolist(), "scores": scores}))
+        done = run(
+            photograph,
+            "--keypoints",
+            tmp_path / "p.json",
+            "--weights",
+            weights,
+            "--hypotheses",
+            2,
+            "--out",
+            tmp_path / "out",
+            "--device",
+            "cpu",
+        )
+        assert done.exit_code == 0, done.output
+        answers.append(np.load(tmp_path / "out/person_00.npz"))
+    assert np.array_equal(answers[0]["box"], answers[1]["box"]) and np.array_equal(
+        answers[0]["rotations"], answers[1]["rotations"]
+    )
+
+
+def test_shares_of_the_image_are_no_pixels(photograph, weights, tmp_path):
+    shares = PERSON / torch.tensor([WIDTH, HEIGHT])
+    (tmp_path / "p.json").write_text(json.dumps({"keypoints": shares.tolist(), "scores": [1.0] * 17}))
+    assert refused(
+        run(photograph, "--keypoints", tmp_path / "p.json", "--weights", weights, "--out", tmp_path / "out"),
+        "width and height",
+    )
+    assert refused(run(photograph, "--box", "0.5,0.5,0.8", "--weights", weights, "--out", tmp_path / "out"), "8 pixels")

@@ -20,7 +20,7 @@ unexport PYTHONPATH
 
 help:
 	@echo "make book    execute every chapter at the smoke tier and build the site in _build/html"
-	@echo "make test    notebooks and package in sync, notebook tests, pytest"
+	@echo "make test    style, notebooks and package in sync, notebook tests, pytest"
 	@echo "make lab     JupyterLab in which a double click opens a chapter as a notebook"
 	@echo "make laptop  results on CMU motion capture at the laptop tier (needs PROBPOSE_CMU, see README.md)"
 	@echo "make full    the same with the papers' settings (needs an accelerator)"
@@ -62,6 +62,8 @@ book: $(READY)
 	@echo "The book is ready: file://$(CURDIR)/$(SITE)"
 
 test: $(READY)
+	@echo "== style: ruff"
+	@$(BIN)/ruff check --quiet nbs tests .ci setup.py && $(BIN)/ruff format --check --quiet nbs tests .ci setup.py
 	@echo "== repository: layout, notebooks and package in sync, no stray metadata"
 	@$(BIN)/python -m pytest tests/repository --numprocesses $(CORES)
 	@echo "== notebook tests"

@@ -1,0 +1,64 @@
+"""What users, chapters and the command line rely on: names, arguments, settings and their defaults, verbs, tags, claims.
+
+The snapshot was made before the library was refiled into rooms. A change here is a change that users must be told of.
+"""
+
+import dataclasses
+import inspect
+import json
+import re
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+import probpose
+from probpose.cli.app import app
+from probpose.models.pretrained import find_model
+
+ROOT = Path(__file__).resolve().parents[2]
+SNAPSHOT = json.loads((Path(__file__).parent / "snapshots/public_api.json").read_text())
+
+
+def arguments(function) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+def test_the_three_lines():
+    assert arguments(probpose.load) == SNAPSHOT["load"]
+    assert [field.name for field in dataclasses.fields(probpose.Detections)] == SNAPSHOT["Detections fields"]
+
+
+@pytest.mark.parametrize("kind", ["Detections", "PosePosterior"])
+def test_methods_and_their_arguments(kind):
+    for name, expected in SNAPSHOT[kind].items():
+        assert arguments(getattr(getattr(probpose, kind), name)) == expected, name
+
+
+@pytest.mark.parametrize("name", sorted(SNAPSHOT["models"]))
+def test_settings_and_their_defaults(name):
+    _, config = find_model(name)
+    expected = SNAPSHOT["models"][name]
+    assert config.__name__ == expected["config"]
+    assert {field.name: repr(field.default) for field in dataclasses.fields(config)} == expected["fields"]
+
+
+def test_verbs_and_options_of_the_command_line():
+    commands = typer.main.get_command(app).commands
+    assert {name: sorted(p.name for p in command.params) for name, command in commands.items()} == SNAPSHOT["commands"]
+
+
+def test_tags_claims_and_variables():
+    chapters = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "book").glob("*.md")))
+    assert sorted(set(re.findall(r"artifact:[\w.-]+", chapters))) == SNAPSHOT["artifact tags"]
+    claims = yaml.safe_load((ROOT / "book/claims.yml").read_text(encoding="utf-8"))
+    assert sorted(c["id"] for c in (claims if isinstance(claims, list) else claims["claims"])) == SNAPSHOT["claims"]
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "probpose").rglob("*.py"))
+    assert set(SNAPSHOT["environment"]) <= set(re.findall(r"PROBPOSE_[A-Z]+", sources))
+
+
+def test_the_schema_of_results():
+    for path in sorted((ROOT / "book/results").glob("*.json"))[:3]:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        assert sorted(result) == SNAPSHOT["result keys"] and sorted(result["records"][0]) == SNAPSHOT["record keys"]

@@ -37,7 +37,8 @@ def missing_file(
     file, site = LICENCES[name]
     return DataFileError(
         f"{what}: expected the body model {file}, found nothing. It is licensed and never shipped: register at "
-        f"{site}, download the neutral model as .npz, and pass its path or set PROBPOSE_BODIES to its folder; load_body('open') needs no licence"
+        f"{site}, download the neutral model as .npz, and pass its path or set PROBPOSE_BODIES to its folder; "
+        "load_body('open') needs no licence"
     )
 
 # %% ../../nbs/bodies/03_files.ipynb #04ca0239

@@ -17,14 +17,11 @@ from ..core.errors import ConfigError, ShapeError
 from .fitting import fit_gaussians
 from .gaussians import HARD_SIGMA, SIGMA_GT, Gaussians
 from .maps import check_heatmaps, keypoints_from_heatmaps
+from ..geometry.conversions import conversion_matrix, convert
+from ..geometry.crops import Crop, crop_around
+from ..geometry.skeletons import find_skeleton
 
 # %% ../../nbs/evidence/04_detections.ipynb #f92f3fbf
-def _joint_count(skeleton: str) -> int:
-    from probpose.geometry.skeletons import find_skeleton
-
-    return find_skeleton(skeleton).num_joints
-
-
 def _check_gaussians(gaussians: Gaussians, shape: torch.Size) -> None:
     "Refuse fitted bells of another shape than `(B, J)`, with NaN, or with variances that are not positive."
     if (
@@ -76,20 +73,14 @@ class Detections(TensorBatch):
     gaussians: Gaussians | None = None  # bells (B, J)
     skeleton: str = "mpii_16"  # the joint set
     map_size: int = 64  # side of the map, pixels
-    crop: object | None = None  # where the map lies in the image, `probpose.geometry.crops.Crop`
+    crop: Crop | None = None  # where the map lies in the image
 
     def __post_init__(self):
-        def put(name, value):
-            return object.__setattr__(self, name, value)
-
-        (
-            put("keypoints", with_batch(self.keypoints, 3)),
-            put("scores", with_batch(self.scores, 2)),
-            put("heatmaps", with_batch(self.heatmaps, 4)),
-        )
+        for name, dims in (("keypoints", 3), ("scores", 2), ("heatmaps", 4)):
+            object.__setattr__(self, name, with_batch(getattr(self, name), dims))
         if self.gaussians is not None and self.gaussians.amplitude.ndim == 1:
-            put("gaussians", self.gaussians[None])
-        check_poses(self.keypoints, _joint_count(self.skeleton), "keypoints", dims=2, finite=True)
+            object.__setattr__(self, "gaussians", self.gaussians[None])
+        check_poses(self.keypoints, find_skeleton(self.skeleton).num_joints, "keypoints", dims=2, finite=True)
         if self.keypoints.ndim != 3:
             raise ShapeError(
                 f"keypoints: expected (B, J, 2), got {tuple(self.keypoints.shape)}; flatten the leading dimensions"
@@ -106,11 +97,13 @@ class Detections(TensorBatch):
         return len(self.keypoints)
 
     def __getitem__(self, index) -> "Detections":
+        "Some frames; one number gives a batch of one."
         index = slice(index, index + 1 or None) if isinstance(index, int) else index
         crop = self.crop[index] if self.crop is not None and self.crop.size.ndim else self.crop
         return self._mapped(lambda tensor: tensor[index])._changed(crop=crop)
 
     def to(self, device) -> "Detections":
+        "The same on another device."
         crop = None if self.crop is None else self.crop.to(device)
         return self._mapped(lambda tensor: tensor.to(device))._changed(crop=crop)
 
@@ -157,19 +150,14 @@ def gaussians_from_scores(
     scores: Tensor,  # (...), in [0, 1]
     sigma_gt: float = SIGMA_GT,  # the detector's bell, pixels
 ) -> Gaussians:
-    """Round bells of height `score`, as wide as a squared-error detector draws at that height.
-
-    Scores count as 1/25 at least.
-    """
+    "Round bells of height `score` (1/25 at least), as wide as a squared-error detector draws at that height."
     score = scores.clamp(1 / 25, 1.0).to(keypoints)
     covariance = (sigma_gt**2 / score)[..., None, None] * torch.eye(2, dtype=keypoints.dtype, device=keypoints.device)
     return Gaussians(score, keypoints, covariance, torch.ones_like(score, dtype=torch.bool), torch.zeros_like(score))
 
 
-def _box_crop(box: Tensor, batch: int, map_size: int):
+def _box_crop(box: Tensor, batch: int, map_size: int) -> Crop:
     "Square crops around boxes (x0, y0, x1, y1)."
-    from probpose.geometry.crops import Crop
-
     box = with_batch(torch.as_tensor(box, dtype=torch.float32), 2)
     if box.shape[-1] != 4 or (box[..., 2:] <= box[..., :2]).any():
         raise ConfigError(f"box: expected (B, 4) corners x0, y0, x1, y1 with x0 < x1 and y0 < y1, got {box.tolist()}")
@@ -185,18 +173,14 @@ def detections_from_keypoints(
     map_size: int = 64,  # side of the map, pixels
 ) -> Detections:
     "MPII-16 detections on the map from another detector's keypoints; bells come from the scores."
-    from probpose.geometry.conversions import conversion_matrix, convert
-    from probpose.geometry.crops import crop_around
-
     xy = with_batch(xy, 3)
-    check_poses(xy, _joint_count(skeleton), "xy", dims=2, finite=True)
+    check_poses(xy, find_skeleton(skeleton).num_joints, "xy", dims=2, finite=True)
     scores = torch.ones_like(xy[..., 0]) if scores is None else with_batch(scores, 2)
     _check_scores(scores, xy.shape[:2])
     if skeleton != "mpii_16":
         used = conversion_matrix(skeleton, "mpii_16", True).to(scores) != 0
-        scores = torch.where(used, scores.unsqueeze(-2), 2.0).amin(
-            -1
-        )  # a derived joint is as good as the worst it is made of
+        # a derived joint is as good as the worst it is made of
+        scores = torch.where(used, scores.unsqueeze(-2), 2.0).amin(-1)
         xy = convert(xy, skeleton, "mpii_16", approximate=True)
     crop = crop_around(xy, map_size=map_size) if box is None else _box_crop(box, len(xy), map_size)
     keypoints = crop.to_map(xy).to(xy.dtype)

@@ -141,7 +141,8 @@ def _fit(source: Tensor, target: Tensor, scale: bool):
     ndim = max(source.ndim, target.ndim)
     (x, x_mean, x_square), (y, y_mean, y_square) = _centred(_planar(source, ndim)), _centred(_planar(target, ndim))
     if not bool((torch.isfinite(x_square).all() & torch.isfinite(y_square).all()).item()):
-        check_finite(source, "source"), check_finite(target, "target")
+        check_finite(source, "source")
+        check_finite(target, "target")
     b = torch.stack([torch.stack([(y[i] * x[j]).sum(0) for j in range(3)]) for i in range(3)]) * (
         (x_square > 0) & (y_square > 0)
     )
@@ -152,7 +153,8 @@ def _fit(source: Tensor, target: Tensor, scale: bool):
 # %% ../../nbs/geometry/06_alignment.ipynb #a60ea259
 def _check_pair(source: Tensor, target: Tensor) -> None:
     "What `procrustes` and `align` ask of their input."
-    check_poses(source, name="source"), check_poses(target, name="target")
+    check_poses(source, name="source")
+    check_poses(target, name="target")
     check_same_joints(source, target, ("source", "target"))
 
 

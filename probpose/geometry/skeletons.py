@@ -244,13 +244,15 @@ MPI_INF_3DHP_28 = Skeleton(
     "mpi_inf_3dhp_28",
     _sided(
         "spine3 spine4 spine2 spine pelvis neck head head_top l_clavicle l_shoulder l_elbow l_wrist l_hand "
-        "r_clavicle r_shoulder r_elbow r_wrist r_hand l_hip l_knee l_ankle l_foot l_toe r_hip r_knee r_ankle r_foot r_toe"
+        "r_clavicle r_shoulder r_elbow r_wrist r_hand l_hip l_knee l_ankle l_foot l_toe "
+        "r_hip r_knee r_ankle r_foot r_toe"
     ),
     (2, 0, 3, 4, -1, 1, 5, 6, 5, 8, 9, 10, 11, 5, 13, 14, 15, 16, 4, 18, 19, 20, 21, 4, 23, 24, 25, 26),
     tuple((i, i + 5) for i in (*range(8, 13), *range(18, 23))),
     _sided(
         "mpi_spine3 mpi_spine4 mpi_spine2 spine pelvis thorax neck_nose head l_clavicle l_shoulder l_elbow l_wrist "
-        "l_knuckles r_clavicle r_shoulder r_elbow r_wrist r_knuckles l_hip l_knee l_ankle l_toe_base l_toe_end r_hip r_knee r_ankle r_toe_base r_toe_end"
+        "l_knuckles r_clavicle r_shoulder r_elbow r_wrist r_knuckles l_hip l_knee l_ankle l_toe_base l_toe_end "
+        "r_hip r_knee r_ankle r_toe_base r_toe_end"
     ),
 )
 

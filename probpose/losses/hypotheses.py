@@ -33,10 +33,7 @@ def l2d(
     y_hat: Tensor,  # what the forward path made of the 3D poses, same shape
     reduction: str = "mean",  # over all elements (released code), or "sum" over each pose and mean over the batch
 ) -> Tensor:  # scalar
-    """L1 distance between observed and predicted 2D poses, PoseFlow Eq.
-
-    5; the paper leaves the reduction open. Raises `ShapeError`.
-    """
+    "L1 distance between observed and predicted 2D poses, PoseFlow Eq. 5 (reduction open). Raises `ShapeError`."
     return _l1(y, y_hat, reduction, "y and y_hat")
 
 
@@ -45,10 +42,7 @@ def deterministic_loss(
     target: Tensor,  # the poses that went forward, (B, J, 3), metres
     reduction: str = "mean",  # as in `l2d`
 ) -> Tensor:  # scalar
-    """L1 distance L_det between a pose and its reconstruction, PoseFlow Eq.
-
-    7; the paper leaves the reduction open. Raises `ShapeError`.
-    """
+    "L1 distance L_det between a pose and its reconstruction, PoseFlow Eq. 7 (reduction open). Raises `ShapeError`."
     return _l1(pred, target, reduction, "pred and target")
 
 # %% ../../nbs/losses/02_hypotheses.ipynb #60eb5b81
@@ -118,8 +112,8 @@ def best_of_m_loss(
     k: int = 5,  # how many of the best are averaged
     reduction: str = "mean",  # as in `l2d`
 ) -> Tensor:  # scalar
-    """L1 distance L_MB between the truth and the mean of its k nearest hypotheses, PoseFlow Eq.
+    """L1 distance L_MB between the truth and the mean of its k nearest hypotheses (PoseFlow, Eq. 8).
 
-    8. Raises `ShapeError` or `ConfigError`.
+    The paper leaves the reduction open. Raises `ShapeError` or `ConfigError`.
     """
     return _l1(best_hypotheses(hypotheses, target, k).mean(0), target, reduction, "hypotheses and target")

@@ -68,6 +68,31 @@ class MaskScores(NamedTuple):
     distance: Tensor  # (...), pixels of a crop of 256
 
 
+def _mask_inputs(points: Tensor, mask: Tensor, joints: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    "Refuse points, masks and joints that do not belong together; all joints where none are named."
+    check_poses(points, name="points", dims=2)
+    if (
+        not isinstance(mask, Tensor)
+        or mask.dtype != torch.bool
+        or mask.ndim < 2
+        or mask.shape[-1] != mask.shape[-2]
+        or mask.shape[-1] == 0
+    ):
+        got = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
+        raise ShapeError(
+            f"mask: expected a boolean tensor (..., H, H) of a square crop, got {got}; unpack packed bits first, and "
+            "compare with a threshold"
+        )
+    lead = mask.shape[:-2]
+    if points.numel() == 0 or points.ndim < len(lead) + 2 or points.shape[points.ndim - 2 - len(lead) : -2] != lead:
+        raise ShapeError(
+            f"points: expected (M, {', '.join(map(str, (*lead, 'J', 2)))}) for masks {tuple(mask.shape)}, got "
+            f"{tuple(points.shape)}"
+        )
+    check_joint_mask(joints, (*lead, points.shape[-2]), "joints")
+    return points, mask, torch.ones(*lead, points.shape[-2], dtype=torch.bool) if joints is None else joints
+
+
 def mask_scores(
     points: Tensor,  # (M..., *B, J, 2) projected joints, pixels of the map
     mask: Tensor,  # (*B, H, H) bool: where a person is in the crop, all persons together
@@ -104,31 +129,6 @@ def _judge(xy: Tensor, mask: np.ndarray, image: int) -> tuple[float, float]:
     return 100 * inside.mean(), np.where(inside, 0, distance).mean()
 
 # %% ../../nbs/metrics/06_masks.ipynb #df9e7da2
-def _mask_inputs(points: Tensor, mask: Tensor, joints: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    "Refuse points, masks and joints that do not belong together; all joints where none are named."
-    check_poses(points, name="points", dims=2)
-    if (
-        not isinstance(mask, Tensor)
-        or mask.dtype != torch.bool
-        or mask.ndim < 2
-        or mask.shape[-1] != mask.shape[-2]
-        or mask.shape[-1] == 0
-    ):
-        got = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
-        raise ShapeError(
-            f"mask: expected a boolean tensor (..., H, H) of a square crop, got {got}; unpack packed bits first, and "
-            "compare with a threshold"
-        )
-    lead = mask.shape[:-2]
-    if points.numel() == 0 or points.ndim < len(lead) + 2 or points.shape[points.ndim - 2 - len(lead) : -2] != lead:
-        raise ShapeError(
-            f"points: expected (M, {', '.join(map(str, (*lead, 'J', 2)))}) for masks {tuple(mask.shape)}, got "
-            f"{tuple(points.shape)}"
-        )
-    check_joint_mask(joints, (*lead, points.shape[-2]), "joints")
-    return points, mask, torch.ones(*lead, points.shape[-2], dtype=torch.bool) if joints is None else joints
-
-
 def percent_inside(points: Tensor, mask: Tensor, joints: Tensor | None = None, map_size: int = 64) -> Tensor:
     """PercIn (...), in [0, 100]: the samples of judged joints inside the person mask.
 

@@ -51,7 +51,11 @@ def _check_pair(pred: Tensor, target: Tensor) -> None:
         )
 
 
-def joint_distances(pred: Tensor, target: Tensor) -> Tensor:
+def joint_distances(
+    pred: Tensor,  # (..., J, 3), metres
+    target: Tensor,  # broadcastable to `pred`, metres
+) -> Tensor:  # (..., J), mm
+    "Euclidean distances, of arrays that were checked before; raises `NotFiniteError`."
     squared = (pred - target).square()
     # three strided additions: several times faster than .sum(-1) or .norm(dim=-1) over an axis of length three
     distances = 1000 * (squared[..., 0] + squared[..., 1] + squared[..., 2]).sqrt()
@@ -122,8 +126,7 @@ def _check_protocol(pred: Tensor, target: Tensor, protocol: str | None) -> None:
 def mpjpe(
     pred: Tensor,  # (..., J, 3), metres
     target: Tensor,  # broadcastable to `pred`, metres
-    protocol: str
-    | None = None,  # a key of `BODY_PROTOCOLS`, which centres both on the hips; None takes poses as they are
+    protocol: str | None = None,  # a key of `BODY_PROTOCOLS`, which centres both on the hips; None: poses as they are
 ) -> Tensor:  # (...), mm
     """Mean per-joint position error.
 
@@ -268,14 +271,13 @@ def _exceeded(errors: Tensor, levels: Tensor) -> Tensor:
 def cps(
     pred: Tensor,  # (..., J, 3), metres
     target: Tensor,  # broadcastable to `pred`, metres
-    joints: Sequence[int]
-    | None = None,  # joints that are judged, None: all; PoseFlow takes `geometry.skeletons.CPS_JOINTS`, all but the spine
+    joints: Sequence[int] | None = None,  # None: all; PoseFlow takes `geometry.skeletons.CPS_JOINTS`, without the spine
     align: bool = True,  # similarity-align with all joints first
     max_threshold: float = 300.0,  # upper end of the integral, mm
 ) -> Tensor:  # (...), in [0, max_threshold]
-    """Correct Poses Score of each pose (Wandt et al.
+    """Correct Poses Score of each pose (CanonPose, Wandt et al. 2021), in closed form.
 
-    2021, CanonPose), in closed form. Raises `ShapeError` or `NotFiniteError`.
+    Raises `ShapeError` or `NotFiniteError`.
     """
     _check_pair(pred, target)
 
@@ -288,9 +290,7 @@ def cps(
 # %% ../../nbs/metrics/02_pose.ipynb #992073be
 def symmetry_error(
     poses: Tensor,  # (..., J, 3), metres
-    pairs: Sequence[
-        tuple[tuple[int, int], tuple[int, int]]
-    ] = SYMMETRIC_BONES,  # ((left parent, left child), (right parent, right child)), Human3.6M-17
+    pairs: Sequence[tuple[tuple[int, int], tuple[int, int]]] = SYMMETRIC_BONES,  # (parent, child) left and right
 ) -> Tensor:  # (...), mm
     "Mean absolute difference of left and right bone lengths (DiffPose). Raises `ShapeError` or `NotFiniteError`."
     check_poses(poses, name="poses")

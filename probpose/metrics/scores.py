@@ -25,7 +25,7 @@ def _all_pairs(x: Tensor) -> Tensor:  # (B, M, D) to (B,): mean distance over or
     return total / (x.shape[1] * (x.shape[1] - 1))
 
 
-def _shifted_pairs(x: Tensor, shifts: int) -> Tensor:
+def _shifted_pairs(x: Tensor, shifts: int) -> Tensor:  # (B, M, D) to (B,): mean distance over `shifts * M` pairs
     return torch.stack([(x - x.roll(s, 1)).norm(dim=-1).mean(1) for s in range(1, shifts + 1)]).mean(0)
 
 # %% ../../nbs/metrics/04_scores.ipynb #c1b67e95

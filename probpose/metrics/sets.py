@@ -95,7 +95,12 @@ def best_of(
     return over_chunks(metric, chunks, target, ("best",), lower_is_better)["best"]
 
 # %% ../../nbs/metrics/03_sets.ipynb #7d15bae7
-def check_hypotheses(hypotheses: Tensor, target: Tensor | None = None, least: int = 2) -> None:
+def check_hypotheses(
+    hypotheses: Tensor,  # (M, ..., J, 3)
+    target: Tensor | None = None,  # (..., J, 3), if there is a truth
+    least: int = 2,  # the smallest M
+) -> None:
+    "Refuse what is no set of hypotheses, or not one about this truth; raises `ShapeError`."
     check_poses(hypotheses, name="hypotheses")
     if hypotheses.ndim < 3 or len(hypotheses) < least or hypotheses.numel() == 0:
         raise ShapeError(
@@ -149,7 +154,7 @@ def check_joint_mask(mask: Tensor | None, shape: Sequence[int], name: str) -> No
 def spread_3d(
     hypotheses: Tensor,  # (M, ..., J, 3), metres, root-centred, M >= 2
     joints: Tensor
-    | None = None,  # (..., J) bool: average over these joints, e.g. the visible or the invisible ones; None: all
+    | None = None,  # (..., J) bool: average over these, e.g. the visible or the invisible ones; None: all
 ) -> Tensor:  # (...), mm; NaN for a pose without such a joint
     """Mean distance of the hypotheses to their mean, averaged over joints (HuMR's 3DKP spread).
 

@@ -133,7 +133,7 @@ class Detections(TensorBatch):
         return detections_from_keypoints(xy, scores, skeleton, box, map_size)
 
     @classmethod
-    def from_heatmaps(cls, heatmaps: Tensor, crop=None) -> "Detections":
+    def from_heatmaps(cls, heatmaps: Tensor, crop: Crop | None = None) -> "Detections":
         "Detections from MPII-16 maps `(B, 16, H, W)`: largest pixels, their values as scores, and the maps themselves."
         maps = with_batch(check_heatmaps(heatmaps), 4)
         if maps.shape[-1] != maps.shape[-2]:

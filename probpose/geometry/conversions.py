@@ -220,7 +220,7 @@ def convert(
 def kinematic_chain_matrix(
     name: str | Skeleton,  # which joint set
     joints: Sequence[int]
-    | None = None,  # keep these joints only, in this order; a bone then ends at the nearest kept ancestor
+    | None = None,  # keep these only, in this order; a bone then ends at the nearest kept ancestor
 ) -> Tensor:  # (J, J − 1), columns in the order of the children
     """The matrix C with bones = poses.mT @ C, child minus parent.
 

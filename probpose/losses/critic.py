@@ -53,13 +53,13 @@ class _Path(nn.Module):
         skip = None
         for i, layer in reversed(list(enumerate(self.layers))):
             slope = slope + skip if i == 0 else slope
-            slope = slope * _leak(before[i]) if i < len(before) else slope
+            slope = slope * _leaky_slope(before[i]) if i < len(before) else slope
             skip = slope if i == 2 else skip
             slope = slope @ layer.weight
         return slope
 
 
-def _leak(before: Tensor) -> Tensor:
+def _leaky_slope(before: Tensor) -> Tensor:
     "Derivative of the leaky ReLU, 1 or 0.01."
     return torch.where(before > 0, before.new_ones(()), before.new_full((), 0.01))
 
@@ -91,9 +91,9 @@ class Critic(nn.Module):
 
     def _score(self, poses: Tensor) -> tuple[Tensor, tuple]:
         "Scores (B,), and what enters the leaky ReLUs on the way."
-        seen, pose_before = self.pose(poses.flatten(1))
-        felt, angles_before = self.angles(self.gram(poses).flatten(1))
-        hidden = self.hidden(torch.cat([seen, felt], -1))
+        of_pose, pose_before = self.pose(poses.flatten(1))
+        of_chain, angles_before = self.angles(self.gram(poses).flatten(1))
+        hidden = self.hidden(torch.cat([of_pose, of_chain], -1))
         return self.out(F.leaky_relu(hidden)).squeeze(-1), (pose_before, angles_before, hidden)
 
     def forward(self, poses: Tensor) -> Tensor:
@@ -114,10 +114,12 @@ class Critic(nn.Module):
         with torch.no_grad():
             _, (pose_before, angles_before, hidden) = self._score(poses)
             bones = self.chain.T @ poses
-        merged = (_leak(hidden) * self.out.weight) @ self.hidden.weight
-        seen, felt = merged.split([path.layers[-1].out_features for path in (self.pose, self.angles)], -1)
-        gram = self.angles.backwards(felt, angles_before).unflatten(-1, (16, 16))
-        return self.pose.backwards(seen, pose_before).unflatten(-1, (16, 3)) + self.chain @ ((gram + gram.mT) @ bones)
+        merged = (_leaky_slope(hidden) * self.out.weight) @ self.hidden.weight
+        of_pose, of_chain = merged.split([path.layers[-1].out_features for path in (self.pose, self.angles)], -1)
+        gram = self.angles.backwards(of_chain, angles_before).unflatten(-1, (16, 16))
+        return self.pose.backwards(of_pose, pose_before).unflatten(-1, (16, 3)) + self.chain @ (
+            (gram + gram.mT) @ bones
+        )
 
 # %% ../../nbs/losses/05_critic.ipynb #c453f033
 def _autograd_slope(critic: nn.Module, poses: Tensor) -> Tensor:

@@ -108,12 +108,12 @@ def mask_scores(
     xy = (points.detach().double() + 0.5) * (side / check_count(map_size, "map_size")) - 0.5
     xy, masks = xy.reshape(-1, lead.numel(), *points.shape[-2:]).cpu(), mask.reshape(-1, side, side).cpu().numpy()
     rows = joints.reshape(-1, points.shape[-2]).cpu()
-    scores = np.array([_judge(xy[:, i, rows[i]], masks[i], i) for i in range(len(masks))]).reshape(-1, 2)
+    scores = np.array([_score_image(xy[:, i, rows[i]], masks[i], i) for i in range(len(masks))]).reshape(-1, 2)
     inside, distance = torch.from_numpy(scores).to(points).T
     return MaskScores(inside.reshape(lead), distance.reshape(lead) * (CROP_PIXELS / side))
 
 
-def _judge(xy: Tensor, mask: np.ndarray, image: int) -> tuple[float, float]:
+def _score_image(xy: Tensor, mask: np.ndarray, image: int) -> tuple[float, float]:
     "Share inside (per cent) and mean distance (mask pixels) of the samples (M, K, 2) of one image."
     xy = check_finite(xy, f"points of image {image}").numpy().reshape(-1, 2)
     xy = xy[((xy >= -0.5) & (xy < len(mask) - 0.5)).all(-1)]

@@ -96,11 +96,7 @@ class BodyProtocol(NamedTuple):
 
 BODY_PROTOCOLS: Mapping[str, BodyProtocol] = MappingProxyType(
     {
-        "lsp_14": BodyProtocol(
-            14,
-            (2, 3),
-            "3DPW: ankles, knees, hips, wrists, elbows, shoulders, neck and top of the head, regressed from the mesh",
-        ),
+        "lsp_14": BodyProtocol(14, (2, 3), "3DPW: fourteen joints of LSP's order, regressed from the mesh"),
         "smpl_24": BodyProtocol(24, (1, 2), "EMDB: the joints of SMPL"),
         "smpl_22": BodyProtocol(22, (1, 2), "the joints of SMPL without hands, which are those of SMPL-X's body"),
     }

@@ -153,8 +153,7 @@ def check_joint_mask(mask: Tensor | None, shape: Sequence[int], name: str) -> No
 # %% ../../nbs/metrics/03_sets.ipynb #93b15aa0
 def spread_3d(
     hypotheses: Tensor,  # (M, ..., J, 3), metres, root-centred, M >= 2
-    joints: Tensor
-    | None = None,  # (..., J) bool: average over these, e.g. the visible or the invisible ones; None: all
+    joints: Tensor | None = None,  # (..., J) bool: average over these, e.g. the invisible ones; None: all
 ) -> Tensor:  # (...), mm; NaN for a pose without such a joint
     """Mean distance of the hypotheses to their mean, averaged over joints (HuMR's 3DKP spread).
 

@@ -105,7 +105,7 @@ class Belief(TensorBatch):
         "What is read off those maps; see `read_belief`."
         return read_belief(self, sigma_gt, size, keep_heatmaps, subpixel, chunk, crop)
 
-# %% ../../nbs/evidence/05_beliefs.ipynb #a60d1402
+
 def _sum_of_bells(bells: Gaussians, size: int) -> Tensor:
     "Maps `(..., size, size)` of sums over the last dimension of bells `(..., K)`; absent components cost nothing."
     *shape, count = bells.amplitude.shape
@@ -155,7 +155,7 @@ def _read_maps(
         value[rest] = getattr(fitted, name)
     return keypoints, scores, Gaussians(**values)
 
-# %% ../../nbs/evidence/05_beliefs.ipynb #17da504a
+
 def read_belief(
     belief: Belief,  # N frames, J = 16 joints in MPII order
     sigma_gt: float = SIGMA_GT,  # the detector's bell, pixels

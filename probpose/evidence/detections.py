@@ -45,7 +45,7 @@ def _check_gaussians(gaussians: Gaussians, shape: torch.Size) -> None:
             f"determinant of {float(determinant.min()):.3g}; fit again or drop those joints"
         )
 
-# %% ../../nbs/evidence/04_detections.ipynb #2fbb9b56
+
 def _check_scores(scores: Tensor, shape: torch.Size) -> None:
     "Refuse scores that do not belong to `(B, J)` joints or are no scores."
     if scores.shape != shape:
@@ -164,7 +164,7 @@ def _box_crop(box: Tensor, batch: int, map_size: int) -> Crop:
     box = check_finite(box, "box").expand(batch, 4)
     return Crop((box[:, :2] + box[:, 2:]) / 2, (box[:, 2:] - box[:, :2]).amax(-1), map_size)
 
-# %% ../../nbs/evidence/04_detections.ipynb #1fbebb89
+
 def detections_from_keypoints(
     xy: Tensor,  # (B, J, 2) or (J, 2), pixels of the image
     scores: Tensor | None = None,  # (B, J) or (J,), confidences in [0, 1]; None trusts every joint

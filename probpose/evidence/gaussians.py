@@ -94,7 +94,7 @@ def pixel_offsets(mean: Tensor, height: int, width: int) -> tuple[Tensor, Tensor
     pixels = torch.arange(max(height, width), device=mean.device, dtype=mean.dtype)
     return pixels[:width] - mean[:, :1], pixels[:height] - mean[:, 1:]
 
-# %% ../../nbs/evidence/01_gaussians.ipynb #afe1b9c2
+
 def render_gaussians(
     gaussians: Gaussians,  # leading dimensions (...)
     size: int | tuple[int, int] = 64,  # side of the map, or (height, width)

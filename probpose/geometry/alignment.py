@@ -92,7 +92,7 @@ def _largest_root(determinant: Tensor, cofactor_square: Tensor, steps: int = 7) 
         root = root - step
     return root, step.abs()
 
-# %% ../../nbs/geometry/06_alignment.ipynb #ce1b84fa
+
 def _best_rotation(b: Tensor) -> Tensor:
     "The rotation R that maximises tr(Rᵀ b), matrix axes first: b and R are (3, 3, ...); the identity for b = 0."
     exact = b.double() if b.device.type != "mps" else b
@@ -150,7 +150,7 @@ def _fit(source: Tensor, target: Tensor, scale: bool):
     size = (rotation * b).sum((0, 1)) / torch.where(x_square > 0, x_square, 1) if scale else torch.ones_like(b[0, 0])
     return size, rotation, x, x_mean, y_mean
 
-# %% ../../nbs/geometry/06_alignment.ipynb #a60ea259
+
 def _check_pair(source: Tensor, target: Tensor) -> None:
     "What `procrustes` and `align` ask of their input."
     check_poses(source, name="source")

@@ -93,7 +93,7 @@ def undistort(
         )
     return result
 
-# %% ../../nbs/geometry/04_cameras.ipynb #4f93db8b
+
 def unproject(
     pixels: Tensor,  # (..., J, 2)
     depth: Tensor,  # (..., J) metres along the camera's z axis

@@ -68,7 +68,7 @@ _RIGHT_RAISED = {  # the right arm is raised
     "knuckles": (-0.42, -1.00, -0.04),
 }
 
-# %% ../../nbs/geometry/02_conversions.ipynb #12d398dd
+
 def _place(landmark: str) -> tuple[float, float, float]:
     "Where a landmark of the person of `rest_pose` is."
     if landmark in _CENTRE_POINTS:

@@ -27,7 +27,7 @@ def _l1(
     total = (first - second).abs()
     return total.mean() if reduction == "mean" else total.sum() / len(first)
 
-# %% ../../nbs/losses/02_hypotheses.ipynb #185b3a96
+
 def l2d(
     y: Tensor,  # detected 2D poses, (B, 32) or (B, J, 2), normalised units
     y_hat: Tensor,  # what the forward path made of the 3D poses, same shape
@@ -105,7 +105,7 @@ def best_hypotheses(
         best = errors.topk(k, dim=0, largest=False).indices
     return hypotheses.gather(0, best[..., None, None].expand(-1, -1, *target.shape[1:]))
 
-# %% ../../nbs/losses/02_hypotheses.ipynb #9c138120
+
 def best_of_m_loss(
     hypotheses: Tensor,  # root-centred, (M, B, J, 3), metres
     target: Tensor,  # root-centred truth, (B, J, 3), metres

@@ -50,7 +50,7 @@ def _check_samples(x: Tensor, y: Tensor, bandwidths: Sequence[float], unbiased: 
     if len(bandwidths) == 0 or min(bandwidths) <= 0:
         raise ConfigError(f"bandwidths: expected positive numbers, got {bandwidths!r}")
 
-# %% ../../nbs/losses/01_mmd.ipynb #9833ac85
+
 def mmd(
     x: Tensor,  # (n, D) samples of one distribution
     y: Tensor,  # (m, D) samples of the other; m may differ from n

@@ -71,7 +71,7 @@ def rank_curve(
         levels, torch.stack([((level - flat) * stairs + 0.5).clamp(0, 1).mean(0) for level in levels])
     )
 
-# %% ../../nbs/metrics/05_calibration.ipynb #d81f0dcb
+
 def calibration_curve(
     hypotheses: Tensor,  # (M, ..., J, 3), metres
     target: Tensor,  # (..., J, 3), metres

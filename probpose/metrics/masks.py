@@ -128,7 +128,7 @@ def _score_image(xy: Tensor, mask: np.ndarray, image: int) -> tuple[float, float
     inside = distance <= 0.5**0.5
     return 100 * inside.mean(), np.where(inside, 0, distance).mean()
 
-# %% ../../nbs/metrics/06_masks.ipynb #df9e7da2
+
 def percent_inside(points: Tensor, mask: Tensor, joints: Tensor | None = None, map_size: int = 64) -> Tensor:
     """PercIn (...), in [0, 100]: the samples of judged joints inside the person mask.
 

@@ -67,7 +67,7 @@ def joint_distances(
         )
     return distances
 
-# %% ../../nbs/metrics/02_pose.ipynb #d32e3964
+
 def _select(poses: Tensor, joints: Sequence[int] | None) -> Tensor:
     if joints is None:
         return poses
@@ -232,7 +232,7 @@ def pck(
 
     return in_pieces(share, pred, target)
 
-# %% ../../nbs/metrics/02_pose.ipynb #8ac356d9
+
 def auc(
     pred: Tensor,  # (..., J, 3), metres
     target: Tensor,  # broadcastable to `pred`, metres

@@ -28,7 +28,7 @@ def _all_pairs(x: Tensor) -> Tensor:  # (B, M, D) to (B,): mean distance over or
 def _shifted_pairs(x: Tensor, shifts: int) -> Tensor:  # (B, M, D) to (B,): mean distance over `shifts * M` pairs
     return torch.stack([(x - x.roll(s, 1)).norm(dim=-1).mean(1) for s in range(1, shifts + 1)]).mean(0)
 
-# %% ../../nbs/metrics/04_scores.ipynb #c1b67e95
+
 def energy_score(
     hypotheses: Tensor,  # (M, ..., J, 3), metres, M >= 2
     target: Tensor,  # (..., J, 3), metres

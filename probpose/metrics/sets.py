@@ -150,7 +150,7 @@ def check_joint_mask(mask: Tensor | None, shape: Sequence[int], name: str) -> No
         got = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
         raise ShapeError(f"{name}: expected a boolean tensor {tuple(shape)}, one value for each joint, got {got}")
 
-# %% ../../nbs/metrics/03_sets.ipynb #93b15aa0
+
 def spread_3d(
     hypotheses: Tensor,  # (M, ..., J, 3), metres, root-centred, M >= 2
     joints: Tensor | None = None,  # (..., J) bool: average over these, e.g. the invisible ones; None: all

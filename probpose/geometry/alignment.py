@@ -109,11 +109,11 @@ def _best_rotation(b: Tensor) -> Tensor:
     cube = torch.stack([sum(gram[max(i, k)][min(i, k)] * exact[k] for k in range(3)) for i in range(3)])
     rotation = ((kappa + 1) * exact + root * cofactors - cube) / torch.where(hard, 1, zeta)
     if hard.any():
-        rotation = _mend(rotation, exact, hard, size)
+        rotation = _replace_degenerate(rotation, exact, hard, size)
     return rotation.to(b.dtype)
 
 
-def _mend(rotation: Tensor, b: Tensor, hard: Tensor, size: Tensor) -> Tensor:
+def _replace_degenerate(rotation: Tensor, b: Tensor, hard: Tensor, size: Tensor) -> Tensor:
     "Replace the rotations marked `hard` by the SVD's, and those of b = 0 by the identity."
     rotation = rotation.clone()
     rotation[:, :, hard] = _proper_rotation(b[:, :, hard].movedim(-1, 0)).movedim(0, -1)

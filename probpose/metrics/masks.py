@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..core.checks import check_count, check_finite, check_poses, check_same_joints
 from ..core.errors import EmptyMaskError, ShapeError
-from .pose import in_pieces
+from .pose import apply_in_pieces
 from .sets import check_joint_mask, mean_where
 
 # %% ../../nbs/metrics/06_masks.ipynb #99b205e9
@@ -43,8 +43,8 @@ def error_2d(
         return scale * (p - t).square().sum(-1).sqrt()
 
     if visible is None:
-        return in_pieces(lambda p, t: mean_where(distances(p, t), None, "pred, target"), pred, target)
-    return in_pieces(
+        return apply_in_pieces(lambda p, t: mean_where(distances(p, t), None, "pred, target"), pred, target)
+    return apply_in_pieces(
         lambda p, t, v: mean_where(distances(p, t), v[..., 0], "pred, target"), pred, target, visible[..., None]
     )
 

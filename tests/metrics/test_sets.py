@@ -19,7 +19,7 @@ from probpose.metrics.pose import (
     pve,
 )
 from probpose.metrics.scores import crps, energy_score
-from probpose.metrics.sets import STATISTICS, axis_spread, best_of, over_chunks, over_hypotheses, spread_3d
+from probpose.metrics.sets import STATISTICS, axis_spread, best_of, spread_3d, summarise_chunks, summarise_hypotheses
 
 SET_METRICS = (energy_score, crps, calibration_ranks, calibration_error)
 
@@ -27,7 +27,7 @@ SET_METRICS = (energy_score, crps, calibration_ranks, calibration_error)
 def test_over_hypotheses_against_numpy(g):
     for count in (1, 2, 7, 8):
         values = torch.randn(count, 4, 3, generator=g)
-        v, low, high = values.numpy(), over_hypotheses(values), over_hypotheses(values, lower_is_better=False)
+        v, low, high = values.numpy(), summarise_hypotheses(values), summarise_hypotheses(values, lower_is_better=False)
         for name, expected in (
             ("best", v.min(0)),
             ("mean", v.mean(0)),
@@ -43,8 +43,8 @@ def test_each_metric_takes_its_own_best(poses):
     first, second = pred[:1].clone(), target[None].clone()
     second[:, :, 3] += 0.4  # exact but for one joint
     both = torch.cat([first, second])
-    by_mean = over_hypotheses(mpjpe(both, target), ("best",))["best"]
-    by_worst_joint = over_hypotheses(cps(both, target, align=False), ("best",), lower_is_better=False)["best"]
+    by_mean = summarise_hypotheses(mpjpe(both, target), ("best",))["best"]
+    by_worst_joint = summarise_hypotheses(cps(both, target, align=False), ("best",), lower_is_better=False)["best"]
     assert torch.equal(by_mean, mpjpe(second, target)[0]) and torch.equal(
         by_worst_joint, cps(first, target, align=False)[0]
     )
@@ -61,7 +61,7 @@ def test_each_metric_takes_its_own_best(poses):
 )
 def test_over_hypotheses_refuses(values, kwargs, error):
     with pytest.raises(error):
-        over_hypotheses(values, **kwargs)
+        summarise_hypotheses(values, **kwargs)
 
 
 @pytest.mark.parametrize("metric, lower", [(mpjpe, True), (cps, False)])
@@ -69,8 +69,8 @@ def test_over_hypotheses_refuses(values, kwargs, error):
 def test_chunks_do_not_show(metric, lower, sizes, g):
     target = 0.3 * torch.randn(4, 17, 3, generator=g)
     h = target + 0.1 * torch.randn(23, 4, 17, 3, generator=g)
-    whole = over_hypotheses(metric(h, target), lower_is_better=lower)
-    found = over_chunks(metric, iter(h.split(list(sizes))), target, STATISTICS, lower)
+    whole = summarise_hypotheses(metric(h, target), lower_is_better=lower)
+    found = summarise_chunks(metric, iter(h.split(list(sizes))), target, STATISTICS, lower)
     assert list(found) == list(STATISTICS)
     assert all(torch.allclose(found[s], whole[s], rtol=1e-4, atol=1e-2) for s in found)
     assert torch.equal(best_of(metric, h.split(list(sizes)), target, lower), found["best"])
@@ -82,7 +82,7 @@ def test_no_chunks_no_answer():
     with pytest.raises(ShapeError):
         best_of(mpjpe, [torch.zeros(0, 2, 17, 3)], torch.zeros(2, 17, 3))
     with pytest.raises(UnknownNameError):
-        over_chunks(mpjpe, [torch.zeros(1, 2, 17, 3)], torch.zeros(2, 17, 3), ("mode",))
+        summarise_chunks(mpjpe, [torch.zeros(1, 2, 17, 3)], torch.zeros(2, 17, 3), ("mode",))
 
 
 def test_axis_spread(g):
@@ -139,7 +139,7 @@ import re, torch
 from probpose.metrics.calibration import calibration_ranks
 from probpose.metrics.pose import auc, cps, mpjpe
 from probpose.metrics.scores import crps, energy_score
-from probpose.metrics.sets import over_chunks
+from probpose.metrics.sets import summarise_chunks
 torch.set_num_threads(1)
 
 def peak():
@@ -154,7 +154,7 @@ def growth(function):
 
 target = torch.zeros(10_000, 17, 3)
 noise = 0.1 * torch.randn(25, 10_000, 17, 3)
-print(growth(lambda: over_chunks(mpjpe, (noise for _ in range(80)), target)))
+print(growth(lambda: summarise_chunks(mpjpe, (noise for _ in range(80)), target)))
 h, target = torch.randn(2_000, 250, 17, 3), torch.zeros(250, 17, 3)
 for metric in (mpjpe, cps, auc, energy_score, crps, calibration_ranks):
     kwargs = {"shifts": 3} if metric is energy_score else {}
@@ -194,7 +194,7 @@ def test_memory_is_bounded():
 
 def test_best_of_many_bodies_is_that_of_all_at_once(bodies):
     pred, truth, pred_pelvis, truth_pelvis = bodies
-    every = over_hypotheses(pve(*bodies))
+    every = summarise_hypotheses(pve(*bodies))
     chunks = (pred[i : i + 1] - pred_pelvis[i : i + 1, ..., None, :] for i in range(4))
     assert torch.allclose(best_of(pve, chunks, truth - truth_pelvis[..., None, :]), every["best"], rtol=1e-4)
     assert (every["best"] <= every["mean"]).all()

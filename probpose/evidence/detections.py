@@ -94,6 +94,7 @@ class Detections(TensorBatch):
             )
 
     def __len__(self) -> int:
+        "The number of frames."
         return len(self.keypoints)
 
     def __getitem__(self, index) -> "Detections":

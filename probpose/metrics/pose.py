@@ -17,7 +17,7 @@ from torch import Tensor
 from ..core.checks import check_finite, check_poses, check_same_joints, choose
 from ..core.errors import ConfigError, NotFiniteError, ShapeError
 from ..geometry.alignment import align
-from ..geometry.skeletons import SYMMETRIC_BONES
+from ..geometry.skeletons import LSP_14, SYMMETRIC_BONES
 
 # %% ../../nbs/metrics/02_pose.ipynb #2f2ec1dd
 PIECE = 1 << 18  # numbers of one piece
@@ -98,7 +98,11 @@ class BodyProtocol(NamedTuple):
 
 BODY_PROTOCOLS: Mapping[str, BodyProtocol] = MappingProxyType(
     {
-        "lsp_14": BodyProtocol(14, (2, 3), "3DPW: fourteen joints of LSP's order, regressed from the mesh"),
+        "lsp_14": BodyProtocol(
+            14,
+            (LSP_14.index("r_hip"), LSP_14.index("l_hip")),
+            "3DPW: fourteen joints of LSP's order, regressed from the mesh",
+        ),
         "smpl_24": BodyProtocol(24, (1, 2), "EMDB: the joints of SMPL"),
         "smpl_22": BodyProtocol(22, (1, 2), "the joints of SMPL without hands, which are those of SMPL-X's body"),
     }
@@ -132,9 +136,10 @@ def mpjpe(
     `NotFiniteError` or `UnknownNameError`.
     """
     _check_protocol(pred, target, protocol)
-    centred = (
-        (lambda poses: poses) if protocol is None else (lambda poses: poses - pelvis(poses, protocol)[..., None, :])
-    )
+
+    def centred(poses: Tensor) -> Tensor:
+        return poses if protocol is None else poses - pelvis(poses, protocol)[..., None, :]
+
     return apply_in_pieces(lambda p, t: joint_distances(centred(p), centred(t)).mean(-1), pred, target)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .files import check_body_arrays, find_body_file, read_body_arrays
+from .files import BODY_ARRAYS, check_body_arrays, find_body_file, read_body_arrays
 from probpose.bodies.points import (
     PointShortcut,
     chain_transforms,
@@ -25,7 +25,7 @@ from probpose.bodies.points import (
 )
 from ..core.checks import check_count, choose
 from ..core.errors import ConfigError, DataFileError, ShapeError
-from ..core.optional import BODY_ARRAYS, import_optional
+from ..core.optional import import_optional
 from ..geometry.skeletons import POINT_SETS
 
 # %% ../../nbs/bodies/02_body.ipynb #91956c1a

@@ -52,8 +52,8 @@ def check_finite(
     if bad.any():
         first = tuple(bad.nonzero()[0].tolist())
         raise NotFiniteError(
-            f"{name}: expected finite numbers, got {int(bad.sum())} NaN or infinite of {values.numel()}, the first at index {first}; "
-            "drop those frames or fill in the missing joints first"
+            f"{name}: expected finite numbers, got {int(bad.sum())} NaN or infinite of {values.numel()}, the first at "
+            f"index {first}; drop those frames or fill in the missing joints first"
         )
     return values
 
@@ -102,8 +102,9 @@ def choose(
     return name
 
 # %% ../../nbs/core/02_checks.ipynb #f3a0bc88
-def join_names(values: Iterable[Any]) -> str:
-    return (
-        ", ".join(sorted({str(value) for value in values if value is not None and value == value and value != ""}))
-        or "not recorded"
-    )
+def join_names(
+    values: Iterable[Any],  # names or numbers; None, NaN and empty ones are left out
+) -> str:
+    "The different values in alphabetical order, separated by commas; 'not recorded' where there are none."
+    names = {str(value) for value in values if value is not None and value == value and value != ""}
+    return ", ".join(sorted(names)) or "not recorded"

@@ -22,7 +22,7 @@ from ..core.errors import ConfigError, NotFiniteError, ShapeError
 from .protocols import PROTOCOLS, HypothesisView
 from ..geometry.skeletons import ROOT_FREE_16
 from ..metrics.scores import crps, energy_score, negative_log_likelihood
-from ..metrics.sets import axis_spread, over_hypotheses
+from ..metrics.sets import axis_spread, summarise_hypotheses
 
 # %% ../../nbs/evaluation/02_evaluate.ipynb #8dd10912
 _PARTNERS = 200  # pairs per hypothesis in the energy score of very large sets
@@ -150,7 +150,9 @@ def _columns(model: Any, batch: dict, view: HypothesisView, protocols: Sequence[
         values = PROTOCOLS[name].compute(view)
         found |= {
             (name, statistic): value
-            for statistic, value in over_hypotheses(values, lower_is_better=PROTOCOLS[name].lower_is_better).items()
+            for statistic, value in summarise_hypotheses(
+                values, lower_is_better=PROTOCOLS[name].lower_is_better
+            ).items()
         }
     found |= _mode_columns(model, batch, view, protocols)
     found |= {(name, "set"): value for name, value in _set_scores(view).items()}

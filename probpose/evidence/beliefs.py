@@ -19,6 +19,7 @@ from .detections import Detections
 from .fitting import fit_gaussians
 from .gaussians import SIGMA_GT, Gaussians, precision_entries, render_gaussians
 from .maps import argmax_pixels, subpixel_keypoints
+from ..geometry.crops import Crop
 
 # %% ../../nbs/evidence/05_beliefs.ipynb #1986d8dd
 def _cholesky2(matrix: Tensor) -> Tensor:
@@ -32,11 +33,8 @@ def _cholesky2(matrix: Tensor) -> Tensor:
 def _draw_components(weights: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
     "Component numbers `(n, ...)` drawn with probabilities `weights (..., K)`."
     upper = weights.cumsum(-1)
-    dart = (
-        torch.rand((n, *weights.shape[:-1]), generator=generator, device=weights.device, dtype=weights.dtype)
-        * upper[..., -1]
-    )
-    return (dart.unsqueeze(-1) >= upper[..., :-1]).sum(-1)
+    chance = torch.rand((n, *weights.shape[:-1]), generator=generator, device=weights.device, dtype=weights.dtype)
+    return ((chance * upper[..., -1]).unsqueeze(-1) >= upper[..., :-1]).sum(-1)
 
 
 def _sample_mixture(
@@ -102,12 +100,12 @@ class Belief(TensorBatch):
         keep_heatmaps: bool = False,
         subpixel: bool = False,
         chunk: int = 4096,
-        crop=None,
+        crop: Crop | None = None,
     ) -> Detections:
         "What is read off those maps; see `read_belief`."
         return read_belief(self, sigma_gt, size, keep_heatmaps, subpixel, chunk, crop)
 
-# %% ../../nbs/evidence/05_beliefs.ipynb #a60d1402
+
 def _sum_of_bells(bells: Gaussians, size: int) -> Tensor:
     "Maps `(..., size, size)` of sums over the last dimension of bells `(..., K)`; absent components cost nothing."
     *shape, count = bells.amplitude.shape
@@ -140,24 +138,24 @@ def _largest_pixel(bells: Gaussians, size: int, reach: int = 3) -> tuple[Tensor,
 
 
 def _read_maps(
-    bells: Gaussians, one: Tensor, size: int, sigma_gt: float, subpixel: bool
+    bells: Gaussians, single: Tensor, size: int, sigma_gt: float, subpixel: bool
 ) -> tuple[Tensor, Tensor, Gaussians]:
-    "Keypoints `(n, 2)`, scores `(n,)` and fitted bells `(n,)` for displayed bells `(n, K)`, of which `one` are single."
-    single = bells[:, 0]
-    keypoints, scores = _largest_pixel(single, size)
+    "Keypoints `(n, 2)`, scores `(n,)`, fitted bells `(n,)` for displayed bells `(n, K)`, some of which are `single`."
+    first = bells[:, 0]
+    keypoints, scores = _largest_pixel(first, size)
     if subpixel:
-        keypoints = single.mean.clone()
-    rest = (~one).nonzero().squeeze(-1)
+        keypoints = first.mean.clone()
+    rest = (~single).nonzero().squeeze(-1)
     maps = _sum_of_bells(bells[rest], size)
     peak, scores[rest] = argmax_pixels(maps)
     keypoints[rest] = subpixel_keypoints(maps)[0] if subpixel else peak
     fitted = fit_gaussians(maps, peak, sigma_gt)
-    values = {f.name: getattr(single, f.name).clone() for f in fields(Gaussians)}
+    values = {f.name: getattr(first, f.name).clone() for f in fields(Gaussians)}
     for name, value in values.items():
         value[rest] = getattr(fitted, name)
     return keypoints, scores, Gaussians(**values)
 
-# %% ../../nbs/evidence/05_beliefs.ipynb #17da504a
+
 def read_belief(
     belief: Belief,  # N frames, J = 16 joints in MPII order
     sigma_gt: float = SIGMA_GT,  # the detector's bell, pixels
@@ -165,24 +163,22 @@ def read_belief(
     keep_heatmaps: bool = False,  # keep the rendered maps (N·J·size² numbers)
     subpixel: bool = False,  # refine the largest pixels
     chunk: int = 4096,  # maps in memory at a time
-    crop=None,  # passed on
+    crop: Crop | None = None,  # where the maps lie in their images
 ) -> Detections:
     "Render a belief's maps, read their peaks, fit their bells; memory is bounded by `chunk` unless the maps are kept."
     frames, joints, _ = belief.weights.shape
-    bells, one = (
-        belief.displayed(sigma_gt)._mapped(lambda tensor: tensor.flatten(0, 1)),
-        _is_one_bell(belief, size).flatten(),
-    )
+    bells = belief.displayed(sigma_gt)._mapped(lambda tensor: tensor.flatten(0, 1))
+    single = _is_one_bell(belief, size).flatten()
     parts = [
-        _read_maps(bells[i : i + chunk], one[i : i + chunk], size, sigma_gt, subpixel)
+        _read_maps(bells[i : i + chunk], single[i : i + chunk], size, sigma_gt, subpixel)
         for i in range(0, frames * joints, chunk)
     ]
     if not parts:
         raise ShapeError("belief: expected at least one frame, got none")
     keypoints, scores = (torch.cat([part[k] for part in parts]).unflatten(0, (frames, joints)) for k in (0, 1))
-    together = {
+    gaussians = {
         f.name: torch.cat([getattr(part[2], f.name) for part in parts]).unflatten(0, (frames, joints))
         for f in fields(Gaussians)
     }
     heatmaps = belief.heatmaps(sigma_gt, size) if keep_heatmaps else None
-    return Detections(keypoints, scores.clamp(0, 1), heatmaps, Gaussians(**together), map_size=size, crop=crop)
+    return Detections(keypoints, scores.clamp(0, 1), heatmaps, Gaussians(**gaussians), map_size=size, crop=crop)

@@ -120,7 +120,7 @@ def _relative_size(step: Tensor, params: Tensor) -> Tensor:
     relative_amplitude = step[:, 0].abs() / params[:, 0].abs().clamp(min=1e-6)
     return torch.maximum(relative_amplitude, step[:, 1:].abs().amax(-1) / width)
 
-# %% ../../nbs/evidence/03_fitting.ipynb #6b48dbdd
+
 class _Search:
     """State of the fits of one chunk of maps `(n, H, W)`: parameters, normal equations, damping, and who is still
     searching.
@@ -196,7 +196,7 @@ def _fit_chunk(
             break
     return search.params, search.converged, search.normal.cost
 
-# %% ../../nbs/evidence/03_fitting.ipynb #8fab5cb6
+
 def _check_start(init_mean: Tensor, shape: torch.Size) -> Tensor:
     "Starting points `(N, 2)` for maps with leading dimensions `shape`."
     try:
@@ -219,7 +219,7 @@ def _as_gaussians(params: Tensor, converged: Tensor, cost: Tensor, shape: torch.
     )
     return Gaussians(*(value.reshape((*shape, *value.shape[1:])) for value in values))
 
-# %% ../../nbs/evidence/03_fitting.ipynb #cbf0cb01
+
 def fit_gaussians(
     heatmaps: Tensor,  # (..., H, W), clamped to [0, 1] as the authors do
     init_mean: Tensor | None = None,  # (..., 2) where to start, pixels; None starts at the largest pixel

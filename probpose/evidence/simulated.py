@@ -23,10 +23,7 @@ class DetectorConfig:
     "How often a joint is hard to see, and what the detector believes then; lengths in pixels of the 64-pixel map."
 
     map_size: int = 64
-    visible_sigma: tuple[float, float] = (
-        0.25,
-        0.6,
-    )  # belief of a visible joint (uniform); keeps fitted widths below 2.1
+    visible_sigma: tuple[float, float] = (0.25, 0.6)  # belief of a visible joint (uniform): fitted widths below 2.1
     self_occlusion_rate: float = 0.3  # chance that a joint behind another limb confuses the detector at all
     self_occluded_sigma: tuple[float, float] = (0.8, 4.0)  # then: belief width (log-uniform)
     occluder_rate: float = 0.18  # chance of an occluding box per frame
@@ -38,21 +35,14 @@ class DetectorConfig:
         0.45,
         0.25,
         0.3,
-    )  # probabilities of one wide bell, a skewed belief, several modes
+    )  # probabilities: one wide bell, a skewed belief, several modes
     mode_distance: tuple[float, float] = (4.0, 14.0)  # of further modes from the first (uniform)
     anisotropy: float = 0.5  # smallest ratio of the half-axes (uniform up to 1)
     clearance: float = 0.05  # metres by which the covering limb's surface must be nearer than the joint
 
     def __post_init__(self):
-        ranges = (
-            "visible_sigma",
-            "self_occluded_sigma",
-            "occluder_size",
-            "truncation_depth",
-            "hidden_sigma",
-            "mode_distance",
-        )
-        for name in ranges:
+        sizes = ("visible_sigma", "self_occluded_sigma", "occluder_size", "truncation_depth")
+        for name in (*sizes, "hidden_sigma", "mode_distance"):
             low, high = getattr(self, name)
             if not 0 < low <= high < math.inf:
                 raise ConfigError(f"{name}: expected 0 < low ≤ high, got {(low, high)}")
@@ -92,16 +82,12 @@ def self_occluded(
     "Joints that a nearer limb (a capsule around a bone that does not end at the joint) hides from the camera."
     check_poses(points, 16, "points", finite=True)
     first, second, radius = (points.new_tensor(column) for column in zip(*CAPSULES))
-    touching = (torch.arange(16, device=points.device)[:, None] == first) | (
-        torch.arange(16, device=points.device)[:, None] == second
-    )
-    return (
-        torch.cat(
-            [_covered(part, first.long(), second.long(), radius, clearance) & ~touching for part in points.split(4096)]
-        ).any(-1)
-        if len(points)
-        else points.new_zeros(0, 16, dtype=torch.bool)
-    )
+    joint = torch.arange(16, device=points.device)[:, None]
+    touching = (joint == first) | (joint == second)
+    if not len(points):
+        return points.new_zeros(0, 16, dtype=torch.bool)
+    parts = [_covered(part, first.long(), second.long(), radius, clearance) & ~touching for part in points.split(4096)]
+    return torch.cat(parts).any(-1)
 
 
 def _covered(points: Tensor, first: Tensor, second: Tensor, radius: Tensor, clearance: float) -> Tensor:
@@ -110,9 +96,8 @@ def _covered(points: Tensor, first: Tensor, second: Tensor, radius: Tensor, clea
     sight = points / distance
     start, bone = points[:, first], points[:, second] - points[:, first]
     start_depth, bone_depth = sight @ start.mT, sight @ bone.mT
-    across = (start * bone).sum(-1).unsqueeze(
-        1
-    ) - start_depth * bone_depth  # inner products within the plane across the line of sight
+    # inner products within the plane across the line of sight
+    across = (start * bone).sum(-1).unsqueeze(1) - start_depth * bone_depth
     length = bone.square().sum(-1).unsqueeze(1) - bone_depth.square()
     t = (-across / length.clamp(min=1e-9)).clamp(0, 1)
     gap = start.square().sum(-1).unsqueeze(1) - start_depth.square() + 2 * t * across + t * t * length
@@ -121,10 +106,12 @@ def _covered(points: Tensor, first: Tensor, second: Tensor, radius: Tensor, clea
 
 # %% ../../nbs/evidence/06_simulated.ipynb #1b848441
 def _uniform(low: float, high: float, shape, like: Tensor, generator) -> Tensor:
+    "Numbers of a shape between two bounds, on the device and in the format of `like`."
     return low + (high - low) * torch.rand(shape, generator=generator, device=like.device, dtype=like.dtype)
 
 
 def _log_uniform(low: float, high: float, shape, like: Tensor, generator) -> Tensor:
+    "The same, with an even distribution of the logarithm."
     return _uniform(math.log(low), math.log(high), shape, like, generator).exp()
 
 
@@ -193,10 +180,8 @@ def _belief_shapes(state: Tensor, config: DetectorConfig, like: Tensor, generato
     )
     angle = _uniform(0, math.pi, shape, like, generator)
     ratio = _uniform(config.anisotropy, 1.0, shape, like, generator)
-    dart = _uniform(0, 1, shape, like, generator)
-    kind = torch.where(
-        state == 0, 0, (dart > config.shapes[0]).long() + (dart > config.shapes[0] + config.shapes[1]).long()
-    )
+    chance, (one, skewed, _) = _uniform(0, 1, shape, like, generator), config.shapes
+    kind = torch.where(state == 0, 0, (chance > one).long() + (chance > one + skewed).long())
     offsets, weights = _shape_offsets(kind, sigma, angle, config, generator), _shape_weights(kind, like, generator)
     shrink = torch.where(
         (kind == 1).unsqueeze(-1), like.new_tensor([0.5, 1.0, 1.0]), torch.where((kind == 2).unsqueeze(-1), 0.4, 1.0)

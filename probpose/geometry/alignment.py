@@ -92,7 +92,7 @@ def _largest_root(determinant: Tensor, cofactor_square: Tensor, steps: int = 7) 
         root = root - step
     return root, step.abs()
 
-# %% ../../nbs/geometry/06_alignment.ipynb #ce1b84fa
+
 def _best_rotation(b: Tensor) -> Tensor:
     "The rotation R that maximises tr(Rᵀ b), matrix axes first: b and R are (3, 3, ...); the identity for b = 0."
     exact = b.double() if b.device.type != "mps" else b
@@ -109,11 +109,11 @@ def _best_rotation(b: Tensor) -> Tensor:
     cube = torch.stack([sum(gram[max(i, k)][min(i, k)] * exact[k] for k in range(3)) for i in range(3)])
     rotation = ((kappa + 1) * exact + root * cofactors - cube) / torch.where(hard, 1, zeta)
     if hard.any():
-        rotation = _mend(rotation, exact, hard, size)
+        rotation = _replace_degenerate(rotation, exact, hard, size)
     return rotation.to(b.dtype)
 
 
-def _mend(rotation: Tensor, b: Tensor, hard: Tensor, size: Tensor) -> Tensor:
+def _replace_degenerate(rotation: Tensor, b: Tensor, hard: Tensor, size: Tensor) -> Tensor:
     "Replace the rotations marked `hard` by the SVD's, and those of b = 0 by the identity."
     rotation = rotation.clone()
     rotation[:, :, hard] = _proper_rotation(b[:, :, hard].movedim(-1, 0)).movedim(0, -1)
@@ -141,7 +141,8 @@ def _fit(source: Tensor, target: Tensor, scale: bool):
     ndim = max(source.ndim, target.ndim)
     (x, x_mean, x_square), (y, y_mean, y_square) = _centred(_planar(source, ndim)), _centred(_planar(target, ndim))
     if not bool((torch.isfinite(x_square).all() & torch.isfinite(y_square).all()).item()):
-        check_finite(source, "source"), check_finite(target, "target")
+        check_finite(source, "source")
+        check_finite(target, "target")
     b = torch.stack([torch.stack([(y[i] * x[j]).sum(0) for j in range(3)]) for i in range(3)]) * (
         (x_square > 0) & (y_square > 0)
     )
@@ -149,10 +150,11 @@ def _fit(source: Tensor, target: Tensor, scale: bool):
     size = (rotation * b).sum((0, 1)) / torch.where(x_square > 0, x_square, 1) if scale else torch.ones_like(b[0, 0])
     return size, rotation, x, x_mean, y_mean
 
-# %% ../../nbs/geometry/06_alignment.ipynb #a60ea259
+
 def _check_pair(source: Tensor, target: Tensor) -> None:
     "What `procrustes` and `align` ask of their input."
-    check_poses(source, name="source"), check_poses(target, name="target")
+    check_poses(source, name="source")
+    check_poses(target, name="target")
     check_same_joints(source, target, ("source", "target"))
 
 

@@ -50,8 +50,8 @@ def project(
     if behind.any():
         first = tuple(behind.nonzero()[0].tolist())
         raise BehindCameraError(
-            f"points: expected depths z > 0, got {int(behind.sum())} of {behind.numel()} at or behind the camera, the first at index {first}; "
-            "root-centred poses must be moved to their distance before they are projected"
+            f"points: expected depths z > 0, got {int(behind.sum())} of {behind.numel()} at or behind the camera, the "
+            f"first at index {first}; root-centred poses must be moved to their distance before they are projected"
         )
     rays = points[..., :2] / points[..., 2:]
     if distortion is not None:
@@ -93,7 +93,7 @@ def undistort(
         )
     return result
 
-# %% ../../nbs/geometry/04_cameras.ipynb #4f93db8b
+
 def unproject(
     pixels: Tensor,  # (..., J, 2)
     depth: Tensor,  # (..., J) metres along the camera's z axis

@@ -68,8 +68,8 @@ _RIGHT_RAISED = {  # the right arm is raised
     "knuckles": (-0.42, -1.00, -0.04),
 }
 
-# %% ../../nbs/geometry/02_conversions.ipynb #12d398dd
-def _place(landmark: str) -> tuple[float, float, float]:
+
+def _landmark_position(landmark: str) -> tuple[float, float, float]:
     "Where a landmark of the person of `rest_pose` is."
     if landmark in _CENTRE_POINTS:
         return _CENTRE_POINTS[landmark]
@@ -87,7 +87,9 @@ def rest_pose(
 
     For pictures and tests of the joint order.
     """
-    return torch.tensor([_place(landmark) for landmark in find_skeleton(name).landmarks], dtype=torch.float32)
+    return torch.tensor(
+        [_landmark_position(landmark) for landmark in find_skeleton(name).landmarks], dtype=torch.float32
+    )
 
 # %% ../../nbs/geometry/02_conversions.ipynb #f20fc606
 MIDPOINTS: Mapping[str, tuple[Mapping[str, float], ...]] = MappingProxyType(
@@ -98,7 +100,7 @@ MIDPOINTS: Mapping[str, tuple[Mapping[str, float], ...]] = MappingProxyType(
 )
 
 
-def _ahead(height: float, side: str, width: float) -> dict[str, float]:
+def _face_point(height: float, side: str, width: float) -> dict[str, float]:
     "A point of the face: `height` of the way from thorax to head, `width` shoulder breadths to one side."
     other = "right" if side == "left" else "left"
     return {"thorax": 1 - height, "head": height, f"{side}_shoulder": width, f"{other}_shoulder": -width}
@@ -110,10 +112,10 @@ STAND_INS: Mapping[str, tuple[Mapping[str, float], ...]] = MappingProxyType(
         "neck_nose": ({"skull_base": 1.0}, {"thorax": 0.4, "head": 0.6}),
         "head": ({"skull_base": 2.0, "thorax": -1.0}, {"left_ear": 0.8, "right_ear": 0.8, "thorax": -0.6}),
         "nose": ({"neck_nose": 1.0},),
-        "left_eye": (_ahead(0.73, "left", 0.08),),
-        "right_eye": (_ahead(0.73, "right", 0.08),),
-        "left_ear": (_ahead(0.62, "left", 0.2),),
-        "right_ear": (_ahead(0.62, "right", 0.2),),
+        "left_eye": (_face_point(0.73, "left", 0.08),),
+        "right_eye": (_face_point(0.73, "right", 0.08),),
+        "left_ear": (_face_point(0.62, "left", 0.2),),
+        "right_ear": (_face_point(0.62, "right", 0.2),),
     }
 )
 
@@ -220,7 +222,7 @@ def convert(
 def kinematic_chain_matrix(
     name: str | Skeleton,  # which joint set
     joints: Sequence[int]
-    | None = None,  # keep these joints only, in this order; a bone then ends at the nearest kept ancestor
+    | None = None,  # keep these only, in this order; a bone then ends at the nearest kept ancestor
 ) -> Tensor:  # (J, J − 1), columns in the order of the children
     """The matrix C with bones = poses.mT @ C, child minus parent.
 

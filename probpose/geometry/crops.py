@@ -72,14 +72,15 @@ def box_numbers(
     focal: float | Tensor,  # (...) px
     image_size: tuple[int, int] = (1280, 1024),  # width and height of the image, px
 ) -> Tensor:  # (..., 3)
-    """CLIFF's `[c_x, c_y, b] / f` of square crops (Li et al.
+    """CLIFF's `[c_x, c_y, b] / f` of square crops (Li et al. 2022; HuMR, equation 3).
 
-    2022, HuMR equation 3); raises `NotFiniteError`, and `ConfigError` for a focal length or side that is not positive
-    and for a box outside the image.
+    Raises `NotFiniteError`, and `ConfigError` for a focal length or side that is not positive and for a box outside
+    the image.
     """
     half = crop.centre.new_tensor(image_size) / 2
     focal = torch.as_tensor(focal, dtype=crop.centre.dtype, device=crop.centre.device)
-    check_finite(crop.centre, "box centre"), check_finite(crop.size, "box size"), check_finite(focal, "focal")
+    for values, name in ((crop.centre, "box centre"), (crop.size, "box size"), (focal, "focal")):
+        check_finite(values, name)
     if (focal <= 0).any():
         raise ConfigError(
             f"focal: expected a positive length in pixels, got {float(focal.min()):g}; without a known one use "

@@ -18,11 +18,13 @@ from ..core.errors import ConfigError, ShapeError
 def rotation_from_6d(
     vectors: Tensor,  # (..., 6), any two vectors that are not parallel
     interleaved: bool = False,  # True: the six numbers are a (3, 2) matrix row by row
+    epsilon: float = 0.0,  # least length that a vector is divided by; above 0, parallel vectors give no NaN
 ) -> Tensor:  # (..., 3, 3)
     "Rotation matrices from six numbers by Gram–Schmidt (Zhou et al. 2019); raises `ShapeError`."
     if vectors.shape[-1:] != (6,):
         raise ShapeError(f"vectors: expected (..., 6), got {tuple(vectors.shape)}")
-    return roma.special_gramschmidt(vectors.unflatten(-1, (3, 2)) if interleaved else vectors.unflatten(-1, (2, 3)).mT)
+    columns = vectors.unflatten(-1, (3, 2)) if interleaved else vectors.unflatten(-1, (2, 3)).mT
+    return roma.special_gramschmidt(columns, epsilon=epsilon)
 
 
 def rotation_to_6d(

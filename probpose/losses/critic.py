@@ -17,25 +17,18 @@ from ..geometry.skeletons import H36M_17, ROOT_FREE_16
 
 # %% ../../nbs/losses/05_critic.ipynb #c9aed0bd
 def root_free_chain(
-    pelvis: str = "root",  # "root": the skeleton's 16 bones, root at the hips' midpoint; "triangle": the released code's closed pelvis
+    pelvis: str = "root",  # "root": 16 bones, the root between the hips; "triangle": the released code's closed pelvis
 ) -> Tensor:  # (16, 16), bones (16, 3) = chain.T @ joints (16, 3)
     "How the 16 bone vectors are made of the 16 joints of Human3.6M-17 without its root. Raises `UnknownNameError`."
     choose(pelvis, ("root", "triangle"), "pelvis")
     full = kinematic_chain_matrix(H36M_17).float()
-    hips = [ROOT_FREE_16.index(H36M_17.index(name)) for name in ("RHip", "LHip")]
+    near_root = [ROOT_FREE_16.index(H36M_17.index(name)) for name in ("RHip", "LHip", "Spine")]
     chain = full[list(ROOT_FREE_16)]
-    chain[hips] += 0.5 * full[0]
-    touching = full[0] != 0
+    chain[near_root[:2]] += 0.5 * full[0]
     if pelvis == "triangle":
-        right, left, spine = (column.clone() for column in _pelvis_columns(full))
-        chain[:, touching] = torch.stack([right - left, right - spine, left - spine], 1)
+        right, left, spine = torch.eye(len(ROOT_FREE_16))[near_root]
+        chain[:, full[0] != 0] = torch.stack([right - left, right - spine, left - spine], 1)
     return chain
-
-
-def _pelvis_columns(full: Tensor) -> Tensor:
-    return F.one_hot(
-        torch.tensor([ROOT_FREE_16.index(H36M_17.index(name)) for name in ("RHip", "LHip", "Spine")]), len(ROOT_FREE_16)
-    ).to(full)
 
 # %% ../../nbs/losses/05_critic.ipynb #4b99984c
 class _Path(nn.Module):
@@ -60,19 +53,22 @@ class _Path(nn.Module):
         skip = None
         for i, layer in reversed(list(enumerate(self.layers))):
             slope = slope + skip if i == 0 else slope
-            slope = slope * _leak(before[i]) if i < len(before) else slope
+            slope = slope * _leaky_slope(before[i]) if i < len(before) else slope
             skip = slope if i == 2 else skip
             slope = slope @ layer.weight
         return slope
 
 
-def _leak(before: Tensor) -> Tensor:
+def _leaky_slope(before: Tensor) -> Tensor:
     "Derivative of the leaky ReLU, 1 or 0.01."
     return torch.where(before > 0, before.new_ones(()), before.new_full((), 0.01))
 
 # %% ../../nbs/losses/05_critic.ipynb #c377d2f4
-class _CriticLayers(nn.Module):
-    "The layers of `Critic` and what they compute on the way to the score."
+class Critic(nn.Module):
+    """Wasserstein critic of PoseFlow: `(B, 16, 3)` metres, Human3.6M-17 without root, to `(B,)`.
+
+    Higher means more like motion capture.
+    """
 
     def __init__(
         self,
@@ -94,19 +90,14 @@ class _CriticLayers(nn.Module):
         return bones @ bones.mT
 
     def _score(self, poses: Tensor) -> tuple[Tensor, tuple]:
-        seen, pose_before = self.pose(poses.flatten(1))
-        felt, angles_before = self.angles(self.gram(poses).flatten(1))
-        hidden = self.hidden(torch.cat([seen, felt], -1))
+        "Scores (B,), and what enters the leaky ReLUs on the way."
+        of_pose, pose_before = self.pose(poses.flatten(1))
+        of_chain, angles_before = self.angles(self.gram(poses).flatten(1))
+        hidden = self.hidden(torch.cat([of_pose, of_chain], -1))
         return self.out(F.leaky_relu(hidden)).squeeze(-1), (pose_before, angles_before, hidden)
 
-# %% ../../nbs/losses/05_critic.ipynb #c997b8c4
-class Critic(_CriticLayers):
-    """Wasserstein critic of PoseFlow: `(B, 16, 3)` metres, Human3.6M-17 without root, to `(B,)`.
-
-    Higher means more like motion capture.
-    """
-
     def forward(self, poses: Tensor) -> Tensor:
+        "Scores (B,) of poses (B, 16, 3); raises `ShapeError`."
         if check_poses(poses, 16).ndim != 3:
             raise ShapeError(
                 f"poses: expected (B, 16, 3), got {tuple(poses.shape)}; flatten hypotheses into the batch first"
@@ -123,12 +114,21 @@ class Critic(_CriticLayers):
         with torch.no_grad():
             _, (pose_before, angles_before, hidden) = self._score(poses)
             bones = self.chain.T @ poses
-        merged = (_leak(hidden) * self.out.weight) @ self.hidden.weight
-        seen, felt = merged.split([path.layers[-1].out_features for path in (self.pose, self.angles)], -1)
-        gram = self.angles.backwards(felt, angles_before).unflatten(-1, (16, 16))
-        return self.pose.backwards(seen, pose_before).unflatten(-1, (16, 3)) + self.chain @ ((gram + gram.mT) @ bones)
+        merged = (_leaky_slope(hidden) * self.out.weight) @ self.hidden.weight
+        of_pose, of_chain = merged.split([path.layers[-1].out_features for path in (self.pose, self.angles)], -1)
+        gram = self.angles.backwards(of_chain, angles_before).unflatten(-1, (16, 16))
+        return self.pose.backwards(of_pose, pose_before).unflatten(-1, (16, 3)) + self.chain @ (
+            (gram + gram.mT) @ bones
+        )
 
 # %% ../../nbs/losses/05_critic.ipynb #c453f033
+def _autograd_slope(critic: nn.Module, poses: Tensor) -> Tensor:
+    "The slope of any critic, by differentiating twice."
+    with torch.enable_grad():
+        poses = poses.detach().requires_grad_()
+        return torch.autograd.grad(critic(poses).sum(), poses, create_graph=True)[0]
+
+
 def gradient_penalty(
     critic: nn.Module,  # maps (B, J, 3) to (B,); its own `slope(poses)` is used where there is one
     real: Tensor,  # (B, J, 3)
@@ -145,13 +145,6 @@ def gradient_penalty(
     between = torch.lerp(fake.detach(), real.detach(), alpha)
     slope = critic.slope(between) if hasattr(critic, "slope") else _autograd_slope(critic, between)
     return (slope.flatten(1).norm(dim=1) - 1).square().mean()
-
-# %% ../../nbs/losses/05_critic.ipynb #4b8079fd
-def _autograd_slope(critic: nn.Module, poses: Tensor) -> Tensor:
-    "The slope of any critic, by differentiating twice."
-    with torch.enable_grad():
-        poses = poses.detach().requires_grad_()
-        return torch.autograd.grad(critic(poses).sum(), poses, create_graph=True)[0]
 
 # %% ../../nbs/losses/05_critic.ipynb #dba73df1
 def critic_loss(

@@ -15,6 +15,11 @@ from ..core.checks import choose
 from ..core.errors import ConfigError, ShapeError
 
 # %% ../../nbs/losses/01_mmd.ipynb #3fc8410e
+def _kernel(squared: Tensor, bandwidths: Sequence[float]) -> Tensor:
+    "The mixture of inverse multiquadratics at squared distances."
+    return sum(b / (b + squared) for b in bandwidths)
+
+
 def multiquadratic(
     x: Tensor,  # (n, D)
     y: Tensor,  # (m, D)
@@ -22,11 +27,11 @@ def multiquadratic(
 ) -> Tensor:  # (n, m), at most len(bandwidths)
     "Mixture of inverse multiquadratic kernels between all pairs, PoseFlow Eq. 10."
     # differences, not |x|^2 + |y|^2 - 2xy: the narrowest bandwidth would drown in the rounding of the expanded form
-    squared = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").square()
-    return sum(b / (b + squared) for b in bandwidths)
+    return _kernel(torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").square(), bandwidths)
 
 # %% ../../nbs/losses/01_mmd.ipynb #dd378ecc
 def _within(kernel: Tensor, unbiased: bool) -> Tensor:
+    "Mean similarity of the samples of one set, without the diagonal if unbiased."
     n = len(kernel)
     return (kernel.sum() - kernel.diagonal().sum()) / (n * (n - 1)) if unbiased else kernel.mean()
 
@@ -45,7 +50,7 @@ def _check_samples(x: Tensor, y: Tensor, bandwidths: Sequence[float], unbiased: 
     if len(bandwidths) == 0 or min(bandwidths) <= 0:
         raise ConfigError(f"bandwidths: expected positive numbers, got {bandwidths!r}")
 
-# %% ../../nbs/losses/01_mmd.ipynb #9833ac85
+
 def mmd(
     x: Tensor,  # (n, D) samples of one distribution
     y: Tensor,  # (m, D) samples of the other; m may differ from n
@@ -71,10 +76,6 @@ def joint_mmd(
     return mmd(wanted, predicted, bandwidths, unbiased)
 
 # %% ../../nbs/losses/01_mmd.ipynb #5cfff933
-def _kernel(squared: Tensor, bandwidths: Sequence[float]) -> Tensor:
-    return sum(b / (b + squared) for b in bandwidths)
-
-
 def _similar_within(x: Tensor, bandwidths: Sequence[float], unbiased: bool) -> Tensor:
     "Mean similarity (...) of the samples (n, ..., D) among themselves; a single one counts as repeated."
     n = len(x)
@@ -93,9 +94,9 @@ def jointwise_mmd(
     unbiased: bool = True,  # as in `mmd`: the paper's Eq. 4; False: the released code
     reduction: str = "mean",  # over all B·J joints, the masked ones counting as 0; or "none"
 ) -> Tensor:  # scalar, or (B, J)
-    """Squared maximum mean discrepancy of every joint by itself, HuMR Eq.
+    """Squared maximum mean discrepancy of every joint by itself (HuMR, Eq. 4).
 
-    4. Raises `ShapeError`, `ConfigError`, `UnknownNameError`.
+    Raises `ShapeError`, `ConfigError`, `UnknownNameError`.
     """
     if x.ndim != 4 or y.ndim != 4 or x.shape[1:] != y.shape[1:] or (mask is not None and mask.shape != x.shape[1:3]):
         raise ShapeError(

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..core.checks import check_count, check_finite, choose
 from ..core.errors import ConfigError
 from .pose import joint_distances
-from .scores import per_image
+from .scores import apply_per_image
 from .sets import check_hypotheses, median_of_sorted
 
 # %% ../../nbs/metrics/05_calibration.ipynb #fcd7f9a3
@@ -38,7 +38,7 @@ def calibration_ranks(
         below = joint_distances(h, middle) < joint_distances(t, middle)
         return (below.sum(0) + 0.5) / (len(h) + 1)
 
-    return per_image(rank, hypotheses, target)
+    return apply_per_image(rank, hypotheses, target)
 
 # %% ../../nbs/metrics/05_calibration.ipynb #9e2bd1d1
 class CalibrationCurve(NamedTuple):
@@ -71,7 +71,7 @@ def rank_curve(
         levels, torch.stack([((level - flat) * stairs + 0.5).clamp(0, 1).mean(0) for level in levels])
     )
 
-# %% ../../nbs/metrics/05_calibration.ipynb #d81f0dcb
+
 def calibration_curve(
     hypotheses: Tensor,  # (M, ..., J, 3), metres
     target: Tensor,  # (..., J, 3), metres

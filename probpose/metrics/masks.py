@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..core.checks import check_count, check_finite, check_poses, check_same_joints
 from ..core.errors import EmptyMaskError, ShapeError
-from .pose import in_pieces
+from .pose import apply_in_pieces
 from .sets import check_joint_mask, mean_where
 
 # %% ../../nbs/metrics/06_masks.ipynb #99b205e9
@@ -43,8 +43,8 @@ def error_2d(
         return scale * (p - t).square().sum(-1).sqrt()
 
     if visible is None:
-        return in_pieces(lambda p, t: mean_where(distances(p, t), None, "pred, target"), pred, target)
-    return in_pieces(
+        return apply_in_pieces(lambda p, t: mean_where(distances(p, t), None, "pred, target"), pred, target)
+    return apply_in_pieces(
         lambda p, t, v: mean_where(distances(p, t), v[..., 0], "pred, target"), pred, target, visible[..., None]
     )
 
@@ -68,42 +68,6 @@ class MaskScores(NamedTuple):
     distance: Tensor  # (...), pixels of a crop of 256
 
 
-def mask_scores(
-    points: Tensor,  # (M..., *B, J, 2) projected joints, pixels of the map
-    mask: Tensor,  # (*B, H, H) bool: where a person is in the crop, all persons together
-    joints: Tensor | None = None,  # (*B, J) bool: the joints that are judged, the invisible ones; None: all
-    map_size: int = 64,  # side of the map in cells, the same square as the mask's
-) -> MaskScores:
-    """Samples inside the person mask and their distance to it (HuMR's PercIn and MinDist).
-
-    Raises `ShapeError`, `NotFiniteError`, `ConfigError`, or `EmptyMaskError` for a mask without pixels.
-    """
-    points, mask, joints = _mask_inputs(points, mask, joints)
-    lead, side = mask.shape[:-2], mask.shape[-1]
-    xy = (points.detach().double() + 0.5) * (side / check_count(map_size, "map_size")) - 0.5
-    xy, masks = xy.reshape(-1, lead.numel(), *points.shape[-2:]).cpu(), mask.reshape(-1, side, side).cpu().numpy()
-    rows = joints.reshape(-1, points.shape[-2]).cpu()
-    scores = np.array([_judge(xy[:, i, rows[i]], masks[i], i) for i in range(len(masks))]).reshape(-1, 2)
-    inside, distance = torch.from_numpy(scores).to(points).T
-    return MaskScores(inside.reshape(lead), distance.reshape(lead) * (CROP_PIXELS / side))
-
-
-def _judge(xy: Tensor, mask: np.ndarray, image: int) -> tuple[float, float]:
-    "Share inside (per cent) and mean distance (mask pixels) of the samples (M, K, 2) of one image."
-    xy = check_finite(xy, f"points of image {image}").numpy().reshape(-1, 2)
-    xy = xy[((xy >= -0.5) & (xy < len(mask) - 0.5)).all(-1)]
-    if not len(xy):
-        return np.nan, np.nan
-    if not mask.any():
-        raise EmptyMaskError(
-            f"mask of image {image}: expected at least one pixel of a person, got none; leave such images out, or "
-            "judge none of their joints"
-        )
-    distance = _distance_to_mask(xy, mask)
-    inside = distance <= 0.5**0.5
-    return 100 * inside.mean(), np.where(inside, 0, distance).mean()
-
-# %% ../../nbs/metrics/06_masks.ipynb #df9e7da2
 def _mask_inputs(points: Tensor, mask: Tensor, joints: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     "Refuse points, masks and joints that do not belong together; all joints where none are named."
     check_poses(points, name="points", dims=2)
@@ -127,6 +91,42 @@ def _mask_inputs(points: Tensor, mask: Tensor, joints: Tensor | None) -> tuple[T
         )
     check_joint_mask(joints, (*lead, points.shape[-2]), "joints")
     return points, mask, torch.ones(*lead, points.shape[-2], dtype=torch.bool) if joints is None else joints
+
+
+def mask_scores(
+    points: Tensor,  # (M..., *B, J, 2) projected joints, pixels of the map
+    mask: Tensor,  # (*B, H, H) bool: where a person is in the crop, all persons together
+    joints: Tensor | None = None,  # (*B, J) bool: the joints that are judged, the invisible ones; None: all
+    map_size: int = 64,  # side of the map in cells, the same square as the mask's
+) -> MaskScores:
+    """Samples inside the person mask and their distance to it (HuMR's PercIn and MinDist).
+
+    Raises `ShapeError`, `NotFiniteError`, `ConfigError`, or `EmptyMaskError` for a mask without pixels.
+    """
+    points, mask, joints = _mask_inputs(points, mask, joints)
+    lead, side = mask.shape[:-2], mask.shape[-1]
+    xy = (points.detach().double() + 0.5) * (side / check_count(map_size, "map_size")) - 0.5
+    xy, masks = xy.reshape(-1, lead.numel(), *points.shape[-2:]).cpu(), mask.reshape(-1, side, side).cpu().numpy()
+    rows = joints.reshape(-1, points.shape[-2]).cpu()
+    scores = np.array([_score_image(xy[:, i, rows[i]], masks[i], i) for i in range(len(masks))]).reshape(-1, 2)
+    inside, distance = torch.from_numpy(scores).to(points).T
+    return MaskScores(inside.reshape(lead), distance.reshape(lead) * (CROP_PIXELS / side))
+
+
+def _score_image(xy: Tensor, mask: np.ndarray, image: int) -> tuple[float, float]:
+    "Share inside (per cent) and mean distance (mask pixels) of the samples (M, K, 2) of one image."
+    xy = check_finite(xy, f"points of image {image}").numpy().reshape(-1, 2)
+    xy = xy[((xy >= -0.5) & (xy < len(mask) - 0.5)).all(-1)]
+    if not len(xy):
+        return np.nan, np.nan
+    if not mask.any():
+        raise EmptyMaskError(
+            f"mask of image {image}: expected at least one pixel of a person, got none; leave such images out, or "
+            "judge none of their joints"
+        )
+    distance = _distance_to_mask(xy, mask)
+    inside = distance <= 0.5**0.5
+    return 100 * inside.mean(), np.where(inside, 0, distance).mean()
 
 
 def percent_inside(points: Tensor, mask: Tensor, joints: Tensor | None = None, map_size: int = 64) -> Tensor:

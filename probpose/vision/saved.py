@@ -14,7 +14,7 @@ from torch import Tensor
 from ..core.checks import check_finite, choose
 from ..core.errors import ConfigError, NoPersonError, ShapeError
 from ..evidence.detections import with_batch
-from ..evidence.files import keypoints_on_crop, named_arrays, read_file_arrays, read_json_points
+from ..evidence.files import keypoints_on_crop, named_array, read_file_arrays, read_points
 from ..evidence.maps import check_heatmaps
 from ..geometry.crops import Crop, crop_box
 from .detections import ImageDetections
@@ -76,7 +76,7 @@ class SavedHeatmaps:
     ):
         self.path, self.features = Path(path), features
         arrays = read_file_arrays(self.path)
-        maps = check_maps(named_arrays(arrays, "heatmaps", self.path), name=f"{self.path}: heatmaps")
+        maps = check_maps(named_array(arrays, "heatmaps", self.path), name=f"{self.path}: heatmaps")
         self.peaks, self.maps = maps.amax((-1, -2)), square_maps(maps, unbiased=unbiased)
         self.box = with_batch(arrays["box"].float(), 2) if "box" in arrays else None
         if self.box is not None and self.box.shape != (len(maps), 3):
@@ -109,7 +109,7 @@ class SavedHeatmaps:
 
 # %% ../../nbs/vision/05_saved.ipynb #1c5b6603
 def read_crop_keypoints(
-    path: str | Path,  # .json, .npy, .npz or .safetensors
+    path: str | Path,  # what `evidence.files.read_points` reads
     image_size: tuple[int, int]
     | None = None,  # width and height of the image, for the box numbers; None: there are none
     focal: float | None = None,  # pixels; None: the image's diagonal
@@ -120,18 +120,16 @@ def read_crop_keypoints(
     Raises `DataFileError`, `ShapeError`, `NotFiniteError`, `ConfigError` (scores that are none, a box outside the
     image) and `DegeneratePoseError` (all points in one place).
     """
-    path = Path(path)
-    if path.suffix == ".json" and path.is_file():
-        points = torch.from_numpy(read_json_points(path))
-    else:
-        points = named_arrays(read_file_arrays(path), "keypoints", path)
-    points = with_batch(points.float(), 3)
-    if points.ndim != 3 or points.shape[1] != 17 or points.shape[2] not in (2, 3):
+    xy, scores = read_points(Path(path))
+    xy, scores = with_batch(xy, 3), with_batch(scores, 2)
+    if xy.ndim != 3 or xy.shape[1:] != (17, 2) or (scores is not None and scores.shape != xy.shape[:2]):
         raise ShapeError(
-            f"{path}: expected COCO-17 key points (17, 2), (17, 3) or (B, 17, 3), got {tuple(points.shape)}"
+            f"{path}: expected COCO-17 key points (17, 2), (17, 3) or (B, 17, 3), got {tuple(xy.shape)}"
+            f"{'' if scores is None else f' with scores {tuple(scores.shape)}'}"
         )
-    check_finite(points, f"{path}: key points")
-    xy, scores = points[..., :2], points[..., 2] if points.shape[2] == 3 else torch.ones_like(points[..., 0])
+    scores = torch.ones_like(xy[..., 0]) if scores is None else scores
+    for values in (xy, scores):
+        check_finite(values, f"{path}: key points")
     if (scores > 1.5).any():
         raise ConfigError(
             f"{path}: expected scores in [0, 1], got {float(scores.max()):g}; COCO's visibility flags 0, 1, 2 are no "

@@ -14,16 +14,13 @@ from torch import Tensor, nn
 
 from ...core.devices import make_generator
 from ...distributions.flows import reference_inverse
-from ...evidence.detections import CONDITION_JOINTS
-from ...geometry.conversions import conversion_matrix
+from ...geometry.skeletons import CONDITION_JOINTS_OF_17
 from ...models.pose_vectors import vector_to_pose
 from ...models.poseflow.model import LATENT, PoseFlow
 from ...training.order import BatchOrder
 
 # %% ../../../nbs/benchmarks/plain/01_poseflow.ipynb #0daff8ea
 _SIGNS = (1.0, -1.0, -1.0)  # between the flow's axes and the camera's
-
-_SPREAD_JOINTS = conversion_matrix("h36m_17", "mpii_16").argmax(1)[list(CONDITION_JOINTS)].tolist()
 
 
 def _sixteen_joints(vectors: Tensor) -> Tensor:
@@ -70,7 +67,7 @@ def plain_set_losses(
     target = features["poses"]
     order = (hypotheses - target).norm(dim=-1).mean(-1).argsort(dim=0)[:best]
     chosen = torch.gather(hypotheses, 0, order[..., None, None].expand(-1, -1, *target.shape[1:]))
-    seen = hypotheses[..., _SPREAD_JOINTS, :2]
+    seen = hypotheses[..., CONDITION_JOINTS_OF_17, :2]
     centred = seen - seen.mean(0)
     covariance = torch.einsum("lbji,lbjk->bjik", centred, centred) / (len(seen) - 1)
     gap = features["covariance"] - covariance

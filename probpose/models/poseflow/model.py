@@ -15,9 +15,9 @@ from ...core.checks import choose
 from ...core.errors import ConfigError
 from ...distributions.fibres import fibre_log_density
 from ...distributions.flows import CouplingFlow, check_flow_output
-from ...evidence.detections import CONDITION_JOINTS, Detections
+from ...evidence.detections import Detections
 from ...geometry.alignment import root_centre
-from ...geometry.conversions import conversion_matrix
+from ...geometry.skeletons import CONDITION_JOINTS, CONDITION_JOINTS_OF_17
 from ...losses.critic import Critic, critic_loss, generator_loss
 from ...losses.hypotheses import best_of_m_loss, deterministic_loss, heatmap_loss, l2d
 from ...losses.mmd import joint_mmd
@@ -177,11 +177,6 @@ class _PoseFlowDensity(_PoseFlowSampler):
         return (image - y).pow(2).mean(-1).sqrt()
 
 # %% ../../../nbs/models/poseflow/03_model.ipynb #8e986c16
-_HYPOTHESIS_JOINTS = (
-    conversion_matrix("h36m_17", "mpii_16").argmax(1)[list(CONDITION_JOINTS)].tolist()
-)  # the 13 condition joints, as joints of the 17
-
-
 def _critic_view(vectors: Tensor) -> Tensor:
     "Vectors (B, 48) as the mean-centred joints (B, 16, 3) that the critic judges."
     return vectors.unflatten(-1, (3, 16)).transpose(-1, -2) * vectors.new_tensor(AXIS_SIGNS)
@@ -214,7 +209,7 @@ class _PoseFlowObjective(_PoseFlowDensity):
         best = best_of_m_loss(hypotheses, f["poses"], k=self.config.best)
         if len(hypotheses) < self.config.hypotheses or not self.config.weight_hm:
             return best, torch.zeros_like(best)  # no joint of these images is uncertain, or the term is switched off
-        return best, heatmap_loss(f["covariance"], hypotheses[..., _HYPOTHESIS_JOINTS, :2], f["uncertain"])
+        return best, heatmap_loss(f["covariance"], hypotheses[..., CONDITION_JOINTS_OF_17, :2], f["uncertain"])
 
 # %% ../../../nbs/models/poseflow/03_model.ipynb #dc9ffd70
 class _PoseFlowInverse(_PoseFlowObjective):

@@ -1,0 +1,93 @@
+"""Files of key points: every layout that is read, every defect that is refused."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from probpose.core.errors import ConfigError, DataFileError, DegeneratePoseError
+from probpose.evidence.files import keypoints_on_crop, read_file_arrays, read_keypoint_file, read_points
+
+ROWS = np.concatenate([100 + np.arange(34.0).reshape(17, 2), np.full((17, 1), 0.5)], 1)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors", "a.json", "flat.json", "coco.json", "a.csv"])
+def test_layouts(name, tmp_path):
+    file = tmp_path / name
+    contents = {"a.json": ROWS, "flat.json": ROWS.ravel(), "coco.json": ROWS.ravel()}
+    if name == "coco.json":
+        file.write_text(json.dumps([{"keypoints": ROWS.ravel().tolist(), "score": 0.9}]))
+    elif name.endswith(".json"):
+        file.write_text(json.dumps(contents[name].tolist()))
+    elif name == "a.csv":
+        file.write_text(
+            "person,joint,x,y,score\n" + "".join(f"7,{j},{x},{y},{s}\n" for j, (x, y, s) in enumerate(ROWS))
+        )
+    elif name == "a.npy":
+        np.save(file, ROWS)
+    elif name == "a.npz":
+        np.savez(file, keypoints=ROWS[None, :, :2], scores=ROWS[None, :, 2], other=np.zeros(3))
+    else:
+        save_file({"keypoints": torch.from_numpy(ROWS)}, file)
+    xy, scores = read_keypoint_file(file)
+    assert torch.equal(xy, torch.from_numpy(ROWS[None, :, :2]).float()) and torch.equal(
+        scores, torch.full((1, 17), 0.5)
+    )
+
+
+def test_points_without_scores_and_alone_in_their_file(tmp_path):
+    np.savez(tmp_path / "a.npz", people=ROWS[:, :2])
+    points, scores = read_points(tmp_path / "a.npz")
+    assert points.shape == (17, 2) and points.dtype == torch.float32 and scores is None
+
+
+def test_people_of_a_table_keep_their_order(tmp_path):
+    (tmp_path / "a.csv").write_text("person,joint,x,y,score\n" + "".join(f"{p},0,{p},0,1\n" for p in (2, 10, 9)))
+    assert read_keypoint_file(tmp_path / "a.csv")[0][:, 0, 0].tolist() == [2, 10, 9]
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("a.json", "[1, 2"),
+        ("a.json", '{"points": []}'),
+        ("a.json", '{"keypoints": [1, 2]}'),
+        ("a.json", '{"keypoints": null}'),
+        ("a.json", '[[["a", "b"]]]'),
+        ("a.json", "[[1, 2], [3]]"),
+        ("a.csv", "person,joint\n0,0\n"),
+        ("a.csv", ""),
+        ("a.npz", ""),
+        ("a.npy", "this is text"),
+        ("a.safetensors", "this is text"),
+        ("a.txt", "0 0"),
+    ],
+)
+def test_what_holds_no_keypoints_is_refused(name, content, tmp_path):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataFileError, match="keypoints"):
+        read_keypoint_file(tmp_path / name)
+
+
+def test_missing_pickled_cut_and_nameless_arrays_are_refused(tmp_path):
+    np.savez(tmp_path / "whole.npz", keypoints=np.zeros((2, 16, 2)), scores=np.ones(5))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:100])
+    np.savez(tmp_path / "evil.npz", keypoints=np.array([{"a": 1}], dtype=object))
+    np.savez(tmp_path / "names.npz", a=np.zeros(3), b=np.zeros(3))
+    for name in ("whole.npz", "cut.npz", "evil.npz", "names.npz", "missing.npz", "missing.json", "missing.csv"):
+        with pytest.raises(DataFileError, match="keypoints"):
+            read_keypoint_file(tmp_path / name)
+    with pytest.raises(DataFileError):
+        read_file_arrays(tmp_path / "evil.npz")
+
+
+def test_joints_that_were_not_found_do_not_pull_the_crop():
+    xy = torch.tensor([[[10.0, 10.0], [30.0, 50.0], [0.0, 0.0]]])
+    cells, crop = keypoints_on_crop(xy, torch.tensor([[1.0, 0.5, 0.0]]))
+    assert crop.centre.tolist() == [[20, 30]] and cells[0, 2].tolist() == [0, 0]
+    with pytest.raises(DegeneratePoseError, match="two joints"):
+        keypoints_on_crop(xy, torch.tensor([[1.0, 0.0, 0.0]]))
+    with pytest.raises(ConfigError, match="width and height"):
+        keypoints_on_crop(xy / 100, torch.ones(1, 3))

@@ -1,0 +1,50 @@
+"""Peaks of heatmaps and samples from them."""
+
+import torch
+
+from probpose.core.devices import make_generator
+from probpose.evidence.detections import Detections
+from probpose.evidence.fitting import draw_gaussians
+from probpose.evidence.gaussians import render_gaussians
+from probpose.evidence.maps import sample_heatmaps
+
+
+def some_maps(kind, n=6, seed=0):
+    g = make_generator(seed)
+    if kind == "truncated":
+        return render_gaussians(draw_gaussians(n, g, centres=(-3.0, 4.0)))
+    if kind == "clean":
+        return render_gaussians(draw_gaussians(n, g, widths=(2.0, 2.05)))
+    if kind == "narrow":
+        return render_gaussians(draw_gaussians(n, g, widths=(0.6, 1.5)))
+    if kind == "two_peaked":
+        first, second = (draw_gaussians(n, g, widths=(2.0, 4.0)) for _ in range(2))
+        near = first._changed(mean=first.mean + 6 * torch.randn(n, 2, generator=g), amplitude=second.amplitude)
+        return render_gaussians(first) + render_gaussians(near)
+    maps = render_gaussians(draw_gaussians(n, g))
+    return maps if kind == "rotated" else maps + 0.05 * torch.randn(maps.shape, generator=g)
+
+
+def test_samples_follow_the_map():
+    maps = some_maps("two_peaked", 2)
+    xy = sample_heatmaps(maps, 50_000, make_generator(4))
+    assert xy.shape == (50_000, 2, 2)
+    share = maps / maps.sum((-1, -2), keepdim=True)
+    counts = torch.zeros_like(maps)
+    for i in range(2):
+        counts[i].view(-1).scatter_add_(0, (xy[:, i, 1] * 64 + xy[:, i, 0]).long(), torch.ones(50_000))
+    expected = 50_000 * share
+    often = expected > 20
+    chi2 = ((counts - expected).square() / expected)[often].sum()
+    assert abs(float(chi2) / int(often.sum()) - 1) < 0.2
+    assert torch.equal(sample_heatmaps(maps, 10, make_generator(5)), sample_heatmaps(maps, 10, make_generator(5)))
+    negative = torch.full((4, 4), -1.0)
+    negative[1, 2] = 1e-3
+    assert (sample_heatmaps(negative, 20) == torch.tensor([2.0, 1.0])).all()
+
+
+def test_empty_maps_have_peaks_and_samples():
+    empty = torch.zeros(2, 16, 64, 64)
+    detections = Detections.from_heatmaps(empty).with_gaussians()
+    assert (detections.scores == 0).all() and not detections.gaussians.converged.any() and detections.hard.all()
+    assert torch.isfinite(sample_heatmaps(empty, 3, make_generator(0))).all()

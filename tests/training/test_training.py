@@ -79,7 +79,7 @@ class Duel(nn.Module):
 
     def training_step(self, batch, phase="main", generator=None):
         real = batch["points"]
-        fake = self.forger(torch.randn(real.shape, generator=make_generator))
+        fake = self.forger(torch.randn(real.shape, generator=generator))
         if phase == "judge":
             gap = self.judge(fake.detach()).mean() - self.judge(real).mean()
             return {"loss": gap + 0.1 * self.judge(real).square().mean(), "gap": gap}
@@ -240,7 +240,7 @@ class Breaks(Duel):
         self.at, self.weights, self.calls = at, weights, 0
 
     def training_step(self, batch, phase="main", generator=None):
-        losses = super().training_step(batch, phase, make_generator)
+        losses = super().training_step(batch, phase, generator)
         self.calls += 1
         if phase == "forger" and self.calls >= 3 * self.at:
             if self.weights:
@@ -425,7 +425,7 @@ class Strange(Duel):
 
     def training_step(self, batch, phase="main", generator=None):
         self.calls += 1
-        losses = super().training_step(batch, phase, make_generator)
+        losses = super().training_step(batch, phase, generator)
         if self.kind == "nothing":
             return {"total": losses["loss"]}
         return losses | ({"extra": losses["loss"]} if self.kind == "changing" and self.calls == 4 else {})
@@ -530,7 +530,7 @@ def test_graphs_train_like_plain_steps_on_cuda():
     class Quiet(Duel):
         def training_step(self, batch, phase="main", generator=None):
             real = batch["points"]
-            fake = self.forger(torch.randn(real.shape, generator=make_generator, device=real.device))
+            fake = self.forger(torch.randn(real.shape, generator=generator, device=real.device))
             return {
                 "loss": (self.judge(fake.detach()).mean() - self.judge(real).mean())
                 if phase == "judge"

@@ -168,7 +168,8 @@ class AllInOneFlow(nn.Module):
     ):
         super().__init__()
         self.dim = check_count(dim, "dim", 2)
-        check_count(blocks, "blocks"), check_count(hidden, "hidden"), check_count(hidden_layers, "hidden_layers")
+        for count, name in ((blocks, "blocks"), (hidden, "hidden"), (hidden_layers, "hidden_layers")):
+            check_count(count, name)
         self.graph = SequenceINN(dim)
         with keep_numpy_state():
             torch.manual_seed(seed)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from probpose.core.batches import PreparedCache
 from probpose.core.errors import ConfigError, DegeneratePoseError, ShapeError, UnknownNameError
 from probpose.data import load
 from probpose.evidence.detections import Detections
@@ -12,6 +13,8 @@ from probpose.models.diffpose.config import DiffPoseConfig, diffpose_config
 from probpose.models.diffpose.model import DiffPose
 from probpose.models.pretrained import load_pretrained
 from probpose.studies.diffpose import diffpose_variant
+from probpose.training.loop import train
+from probpose.training.specs import TrainingConfig
 
 
 def generator(seed=0):
@@ -271,9 +274,41 @@ def test_joint_dropout_drops_in_training_only(seen):
 
 
 def test_pool_is_shared_by_the_variants_of_an_ablation(data):
-    first, second = build("diffpose", "smoke"), build("diffpose", "smoke", transformer=False)
-    assert first.prepare(data) is second.prepare(data)
-    assert build("diffpose", "smoke", pool=5).prepare(data).tensors["pixels"].shape[1] == 6
+    cache, full = PreparedCache(), build("diffpose", "smoke")
+    pool = cache.prepare(full, data)
+    assert cache.prepare(build("diffpose", "smoke", transformer=False), data) is pool
+    assert cache.prepare(build("diffpose", "smoke", pool=5), data).tensors["pixels"].shape[1] == 6
+    assert "maps" in cache.prepare(build("diffpose", "smoke", condition="heatmap"), data).tensors
+    again = cache.prepare(full, data)
+    assert again is not pool and all(torch.equal(again.tensors[name], pool.tensors[name]) for name in pool.tensors)
+
+
+def test_a_shared_pool_trains_to_the_same_bits(data):
+    cache = PreparedCache()
+    cache.prepare(build("diffpose", "smoke", transformer=False), data)
+    few = TrainingConfig(iterations=3, batch_size=8, device="cpu", progress=False)
+    alone, shared = (train(build("diffpose", "smoke"), data, few, prepared=p).trained for p in (None, cache))
+    assert all(torch.equal(a, b) for a, b in zip(alone.parameters(), shared.parameters()))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(condition="heatmap"),
+        dict(condition="argmax"),
+        dict(condition="samples"),
+        dict(samples=1),
+        dict(samples=1, include_argmax=False),
+        dict(pool=3),
+        dict(positions="map"),
+        dict(seed=1, hidden=16),
+    ],
+)
+def test_settings_that_change_the_features_are_declared(changes, data):
+    plain, other = build("diffpose", "smoke"), build("diffpose", "smoke", **changes)
+    first, second = (model.prepare(data).tensors for model in (plain, other))
+    same = first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    assert same == (plain.feature_settings() == other.feature_settings())
 
 
 def test_resnet_18_has_eighteen_layers():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import probpose
+from probpose.core.batches import FeatureBatch
 from probpose.core.errors import (
     CheckpointError,
     ConfigError,
@@ -255,7 +256,9 @@ def test_selected_gradient_equals_the_literal_one(batch):
     results = {}
     for mode in ("all", "selected"):
         flow = build("poseflow", "smoke", gradient=mode).double()
-        features = {k: v.double() if v.is_floating_point() else v for k, v in flow.features(batch).items()}
+        features = FeatureBatch(
+            {k: v.double() if v.is_floating_point() else v for k, v in flow.features(batch).items()}
+        )
         losses = flow.training_step(features, "flow", generator(3))
         losses["loss"].backward()
         results[mode] = losses, [p.grad for p in flow.optimisers()["flow"].parameters]
@@ -313,12 +316,3 @@ def test_unknown_model_or_tier():
         build("posflow")
     with pytest.raises(UnknownNameError, match="laptop"):
         build("poseflow", "laptpo")
-
-
-def test_a_copy_in_a_notebook_does_not_replace_a_packaged_model(tmp_path):
-    from probpose.models.poseflow.config import PoseFlowConfig
-    from probpose.models.pretrained import register
-
-    folder = build("poseflow", "smoke").save_pretrained(tmp_path)
-    register(PoseFlowConfig)(type("PoseFlow", (PoseFlow,), {"__module__": "__main__"}))
-    assert type(load_pretrained(folder)) is PoseFlow

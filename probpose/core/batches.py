@@ -48,6 +48,7 @@ class TensorBatch:
         return self._mapped(lambda tensor: tensor[index])
 
     def to(self, device):
+        "The same on another device, or in another number format."
         return self._mapped(lambda tensor: tensor.to(device))
 
 # %% ../../nbs/core/06_batches.ipynb #d6550510

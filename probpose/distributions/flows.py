@@ -50,7 +50,7 @@ def check_flow_output(
 
 # %% ../../nbs/distributions/02_flows.ipynb #27d0be42
 class CouplingFlow(nn.Module):
-    """A conditional flow of `blocks` coupling blocks, each followed by a fixed random permutation (PoseFlow, section 3.1).
+    """A conditional flow of coupling blocks, each followed by a fixed random permutation (PoseFlow, section 3.1).
 
     It takes data `x (N, D)` to latent `z (N, D)` and back, given one condition `(N, C)` for each. All parameters start
     at `init_scale`·N(0, 1).

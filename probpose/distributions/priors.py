@@ -116,11 +116,9 @@ class Subspace(nn.Module):
         components, variances, explained = principal_components(moments, self.bases or 1)
         if not self.bases:
             components, explained = torch.eye(self.dim, dtype=torch.float64), 1.0
-        (
-            self.mean.copy_(moments.mean),
-            self.weight.copy_(components / variances[0].sqrt()),
-            self.explained.fill_(explained),
-        )
+        self.mean.copy_(moments.mean)
+        self.weight.copy_(components / variances[0].sqrt())
+        self.explained.fill_(explained)
         return self
 
     def forward(self, vectors: Tensor) -> Tensor:

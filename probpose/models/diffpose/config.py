@@ -95,7 +95,7 @@ def check_diffpose_config(config: DiffPoseConfig) -> None:
             f"heads: expected a divisor of the embedding's width 2·channels = {2 * config.channels}, got {config.heads}"
         )
 
-
+# %% ../../../nbs/models/diffpose/01_config.ipynb #257ff8d8
 _TIERS = {
     "smoke": dict(
         channels=16,

@@ -82,7 +82,9 @@ def forward_losses(
     noise: Tensor,  # (B, 16), standard normal
     unbiased: bool = True,  # the estimator of the MMD; False: the mean over all pairs
 ) -> dict[str, Tensor]:  # 2d, mmd
-    "L_2D and L_MMD (Wehrbein et al. 2021, Sec. 3.3): the image is the 2D pose, the latents are normal and independent of it."
+    """L_2D and L_MMD (Wehrbein et al. 2021, Sec. 3.3): the image is the 2D pose, the latents are normal and independent
+    of it.
+    """
     return {"2d": l2d(y, image), "mmd": joint_mmd(image, z, y, noise, unbiased=unbiased)}
 
 

@@ -102,7 +102,7 @@ def fibre_log_density(
     condition: Tensor,  # (B, C)
     latent_dims: int = 16,  # L
 ) -> Tensor:  # (M, B), nats per (unit of x)^L
-    """Log-density of the hypotheses `x = f⁻¹([z, y])` on the fibre `{x : f_y(x) = y}`, with respect to its L-dimensional area.
+    """Log-density of the hypotheses `x = f⁻¹([z, y])` on the fibre `{x : f_y(x) = y}`, by its L-dimensional area.
 
     For PoseFlow the unit is nats per metre^16, since x is in metres; `exp` of it integrates to 1 over the fibre of
     *one* y, not over the space of all poses.
@@ -151,7 +151,7 @@ def ambient_log_density(
     condition: Tensor,  # (B, C)
     latent_dims: int = 16,  # L
 ) -> Tensor:  # (M, B), nats
-    """`log N(z; 0, I) + log|det ∂f/∂x|`: log-density of x in the whole space, less the log-density of its observation `f_y(x)`.
+    """`log N(z; 0, I) + log|det ∂f/∂x|`: log-density of x in the whole space, less that of its observation `f_y(x)`.
 
     It becomes a density (nats per (unit of x)^D) when `log p_Y(f_y(x))` is added, and has the unit (unit of y)^(D-L) /
     (unit of x)^D until then.

@@ -25,64 +25,6 @@ from probpose.distributions.couplings import (
     run_forward,
 )
 
-# %% ../../nbs/distributions/02_flows.ipynb #f5725b07
-class _FreiaFlow(nn.Module):
-    "A FrEIA graph with checked arguments and a seeded start."
-
-    def __init__(
-        self,
-        dim: int,
-        condition_dim: int,
-        blocks: int,
-        hidden: int,
-        hidden_layers: int,
-        clamp: float,
-        kind: str,
-        seed: int,
-    ):
-        super().__init__()
-        self.dim, self.condition_dim = check_count(dim, "dim", 2), check_count(condition_dim, "condition_dim", 0)
-        self.kind, self.clamp = choose(kind, ("affine", "additive"), "kind of coupling"), float(clamp)
-        sizes = [
-            check_count(n, name)
-            for n, name in ((blocks, "blocks"), (hidden, "hidden"), (hidden_layers, "hidden_layers"))
-        ]
-        if not 0 < self.clamp < math.inf:
-            raise ConfigError(f"clamp: expected a positive number, got {clamp!r}; the paper uses 2")
-        self.graph = coupling_graph(dim, condition_dim, *sizes, self.clamp, kind, seed)
-        for shuffle in self.graph.module_list[1::2]:
-            as_buffers(shuffle, "perm", "perm_inv")
-
-    def check(
-        self, values: Tensor, condition: Tensor, name: str = "x", ndim: int = 2, width: int | None = None
-    ) -> None:
-        """Refuse `values (N, width)` (`(M, B, width)` with `ndim=3`) and `condition (N, C)` that this flow cannot take.
-
-        Raises `ShapeError`.
-        """
-        check_flow_inputs(
-            values,
-            self.dim if width is None else width,
-            name,
-            condition,
-            next(self.parameters()),
-            self.condition_dim,
-            ndim,
-        )
-
-    @torch.no_grad()
-    def reset_parameters(self, scale: float, generator: torch.Generator) -> None:
-        "Draw every parameter from `scale`·N(0, 1); with 0 the flow is a permutation. Raises `ConfigError`."
-        if not 0 <= scale < math.inf:
-            raise ConfigError(
-                f"init_scale: expected a finite number of at least 0, got {scale!r}; the paper's code uses 0.05"
-            )
-        for parameter in self.parameters():
-            parameter.copy_(
-                scale
-                * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype, device=generator.device)
-            )
-
 # %% ../../nbs/distributions/02_flows.ipynb #d7a07825
 def standard_normal_log_prob(
     z: Tensor,  # (..., L)
@@ -106,9 +48,73 @@ def check_flow_output(
         raise NotFiniteError(f"the flow's output: expected finite numbers, got NaN or infinity, from {cause}")
     return values
 
-# %% ../../nbs/distributions/02_flows.ipynb #3b92e51d
-class _Directions(_FreiaFlow):
-    "Both directions of the flow, by FrEIA and unrolled."
+# %% ../../nbs/distributions/02_flows.ipynb #27d0be42
+class CouplingFlow(nn.Module):
+    """A conditional flow of coupling blocks, each followed by a fixed random permutation (PoseFlow, section 3.1).
+
+    It takes data `x (N, D)` to latent `z (N, D)` and back, given one condition `(N, C)` for each. All parameters start
+    at `init_scale`·N(0, 1).
+    Raises `ConfigError` for impossible settings, `ShapeError` for vectors of the wrong length and for a condition of
+    another batch.
+    """
+
+    def __init__(
+        self,
+        dim: int,  # D, length of the vectors
+        condition_dim: int,  # C, length of the condition; 0 for a flow without one (give it an (N, 0) tensor)
+        blocks: int = 8,  # coupling blocks
+        hidden: int = 1024,  # width of the coupling networks' hidden layers
+        clamp: float = 2.0,  # alpha of the soft clamp
+        kind: str = "affine",  # "affine" (RealNVP in GLOW's form) or "additive" (NICE, volume-preserving)
+        permutation_seed: int = 0,  # block k draws its permutation with this plus k
+        init_scale: float = 0.05,  # standard deviation of every parameter at the start
+        hidden_layers: int = 1,  # hidden layers of each coupling network
+        generator: torch.Generator
+        | None = None,  # source of the first parameters; None makes one from `permutation_seed`
+    ):
+        super().__init__()
+        self.dim, self.condition_dim = check_count(dim, "dim", 2), check_count(condition_dim, "condition_dim", 0)
+        self.kind, self.clamp = choose(kind, ("affine", "additive"), "kind of coupling"), float(clamp)
+        sizes = [
+            check_count(n, name)
+            for n, name in ((blocks, "blocks"), (hidden, "hidden"), (hidden_layers, "hidden_layers"))
+        ]
+        if not 0 < self.clamp < math.inf:
+            raise ConfigError(f"clamp: expected a positive number, got {clamp!r}; the paper uses 2")
+        self.graph = coupling_graph(dim, condition_dim, *sizes, self.clamp, kind, permutation_seed)
+        for shuffle in self.graph.module_list[1::2]:
+            as_buffers(shuffle, "perm", "perm_inv")
+        self.reset_parameters(init_scale, make_generator(permutation_seed) if generator is None else generator)
+
+    @torch.no_grad()
+    def reset_parameters(self, scale: float, generator: torch.Generator) -> None:
+        "Draw every parameter from `scale`·N(0, 1); with 0 the flow is a permutation. Raises `ConfigError`."
+        if not 0 <= scale < math.inf:
+            raise ConfigError(
+                f"init_scale: expected a finite number of at least 0, got {scale!r}; the paper's code uses 0.05"
+            )
+        for parameter in self.parameters():
+            parameter.copy_(
+                scale
+                * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype, device=generator.device)
+            )
+
+    def check(
+        self, values: Tensor, condition: Tensor, name: str = "x", ndim: int = 2, width: int | None = None
+    ) -> None:
+        """Refuse `values (N, width)` (`(M, B, width)` with `ndim=3`) and `condition (N, C)` that this flow cannot take.
+
+        Raises `ShapeError`.
+        """
+        check_flow_inputs(
+            values,
+            self.dim if width is None else width,
+            name,
+            condition,
+            next(self.parameters()),
+            self.condition_dim,
+            ndim,
+        )
 
     def forward(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         "Data `(N, D)` to latent `(N, D)` and `log|det ∂z/∂x|` `(N,)` in nats, by FrEIA."
@@ -132,33 +138,6 @@ class _Directions(_FreiaFlow):
         "Latents `(M, B, D)` under conditions `(B, C)` to data `(M, B, D)`; differentiable where gradients are enabled."
         self.check(z, condition, "z", ndim=3)
         return invert_tiled(read_blocks(self.graph, condition, self.clamp), z, rows_per_tile(z.device, tile_rows))
-
-# %% ../../nbs/distributions/02_flows.ipynb #27d0be42
-class CouplingFlow(_Directions):
-    """A conditional flow of `blocks` coupling blocks, each followed by a fixed random permutation (PoseFlow, section 3.1).
-
-    It takes data `x (N, D)` to latent `z (N, D)` and back, given one condition `(N, C)` for each. All parameters start
-    at `init_scale`·N(0, 1).
-    Raises `ConfigError` for impossible settings, `ShapeError` for vectors of the wrong length and for a condition of
-    another batch.
-    """
-
-    def __init__(
-        self,
-        dim: int,  # D, length of the vectors
-        condition_dim: int,  # C, length of the condition; 0 for a flow without one (give it an (N, 0) tensor)
-        blocks: int = 8,  # coupling blocks
-        hidden: int = 1024,  # width of the coupling networks' hidden layers
-        clamp: float = 2.0,  # alpha of the soft clamp
-        kind: str = "affine",  # "affine" (RealNVP in GLOW's form) or "additive" (NICE, volume-preserving)
-        permutation_seed: int = 0,  # block k draws its permutation with this plus k
-        init_scale: float = 0.05,  # standard deviation of every parameter at the start
-        hidden_layers: int = 1,  # hidden layers of each coupling network
-        generator: torch.Generator
-        | None = None,  # source of the first parameters; None makes one from `permutation_seed`
-    ):
-        super().__init__(dim, condition_dim, blocks, hidden, hidden_layers, clamp, kind, permutation_seed)
-        self.reset_parameters(init_scale, make_generator(permutation_seed) if generator is None else generator)
 
     def log_prob(self, x: Tensor, condition: Tensor) -> Tensor:
         "Log-density `(N,)` of `x (N, D)` in nats per (unit of x)^D, when all D latent coordinates are N(0, 1)."

@@ -116,11 +116,9 @@ class Subspace(nn.Module):
         components, variances, explained = principal_components(moments, self.bases or 1)
         if not self.bases:
             components, explained = torch.eye(self.dim, dtype=torch.float64), 1.0
-        (
-            self.mean.copy_(moments.mean),
-            self.weight.copy_(components / variances[0].sqrt()),
-            self.explained.fill_(explained),
-        )
+        self.mean.copy_(moments.mean)
+        self.weight.copy_(components / variances[0].sqrt())
+        self.explained.fill_(explained)
         return self
 
     def forward(self, vectors: Tensor) -> Tensor:
@@ -168,7 +166,8 @@ class AllInOneFlow(nn.Module):
     ):
         super().__init__()
         self.dim = check_count(dim, "dim", 2)
-        check_count(blocks, "blocks"), check_count(hidden, "hidden"), check_count(hidden_layers, "hidden_layers")
+        for count, name in ((blocks, "blocks"), (hidden, "hidden"), (hidden_layers, "hidden_layers")):
+            check_count(count, name)
         self.graph = SequenceINN(dim)
         with keep_numpy_state():
             torch.manual_seed(seed)

@@ -14,11 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..core.batches import Prepared
+from ..core.batches import FeatureBatch, PoseBatch, Prepared
 from ..core.checks import check_count, check_poses, choose
 from ..core.errors import CheckpointError, ConfigError, DensityError
 from ..core.storage import compact_tensor, save_tensors, write_atomic
 from ..evidence.detections import Detections
+from .pretrained import load_pretrained
 from ..training.specs import OptimiserSpec
 
 # %% ../../nbs/models/01_posterior.ipynb #520a6e68
@@ -101,14 +102,14 @@ class PosePosterior(nn.Module, ABC):
         raise DensityError(f"{type(self).__name__} declares a density but does not compute it")
 
     @abstractmethod
-    def features(self, batch: dict) -> dict[str, Tensor]:
-        "What a training step needs of a batch `{poses, keypoints, detections}`, as plain tensors."
+    def features(self, batch: PoseBatch) -> FeatureBatch:
+        "What a training step needs of a data set's batch, as plain tensors."
 
     @abstractmethod
     def training_step(
-        self, batch: dict, phase: str = "main", generator: torch.Generator | None = None
+        self, batch: PoseBatch | FeatureBatch, phase: str = "main", generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
-        "Named losses of one batch (raw or prepared); `loss` is what the phase minimises."
+        "Named losses of one batch (a data set's, or features of it); `loss` is what the phase minimises."
 
     @abstractmethod
     def optimisers(self) -> dict[str, OptimiserSpec]:
@@ -122,6 +123,10 @@ class PosePosterior(nn.Module, ABC):
         "What is trained one after the other, this model last (`training.loop.train_stages`)."
         return (self,)
 
+    def feature_settings(self) -> dict:
+        "All that `features` depend on beside the data; models that agree in it may share prepared features."
+        return {"model": type(self).__name__} | dataclasses.asdict(self.config)
+
     def prepare(self, dataset, chunk: int = 2048) -> Prepared:
         "The features of a whole data set, computed once in chunks without gradient."
         with torch.no_grad():
@@ -133,10 +138,10 @@ class PosePosterior(nn.Module, ABC):
         return self.state_dict()
 
     def save_pretrained(self, folder: str | Path, card: str | None = None, compact: str | None = None) -> Path:
-        """Write `model.safetensors` (weights, class and configuration.
+        """Write `model.safetensors` (weights, class and configuration) and, if given, a model card beside it.
 
-        Large matrices in `half` precision or in `bytes` with a scale for each row, if `compact` says so) and, if given,
-        a model card beside it; nothing is pickled. Raises `UnknownNameError`.
+        `compact` stores large matrices in `half` precision, or in `bytes` with a scale for each row. Nothing is
+        pickled. Raises `UnknownNameError`.
         """
         if compact is not None:
             choose(compact, ("half", "bytes"), "compact form")
@@ -153,8 +158,6 @@ class PosePosterior(nn.Module, ABC):
     @classmethod
     def from_pretrained(cls, folder_or_name: str | Path) -> "PosePosterior":
         "Load weights from a folder, or packaged ones by name; raises `CheckpointError` for another model's weights."
-        from probpose.models.pretrained import load_pretrained
-
         model = load_pretrained(folder_or_name)
         if not isinstance(model, cls):
             raise CheckpointError(

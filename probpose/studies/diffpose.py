@@ -16,7 +16,7 @@ from ..geometry.skeletons import MPII_16
 from ..ledger.places import results_folders, shipped
 from ..ledger.results import load_curves, records_from, select
 from ..metrics.pose import mpjpe
-from ..models.diffpose.config import as_released, diffpose_config
+from ..models.diffpose.config import diffpose_config, released_config
 from ..models.diffpose.model import DiffPose
 from ..models.pose_vectors import pose_to_vector, vector_to_pose
 from ..models.posterior import PosePosterior
@@ -57,7 +57,7 @@ def diffpose_variant(
     "An untrained DiffPose with the settings of one variant; raises `UnknownNameError`."
     changes = _SETTINGS[choose(variant, _SETTINGS, "variant")]
     config = diffpose_config(tier, **{"seed": seed} | changes)
-    return DiffPose(as_released(config) if variant == "as_released" else config)
+    return DiffPose(released_config(config) if variant == "as_released" else config)
 
 # %% ../../nbs/studies/07_diffpose.ipynb #b00d4833
 MANY = {

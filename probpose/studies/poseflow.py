@@ -20,7 +20,7 @@ from ..ledger.results import record, records_from
 from ..metrics.sets import axis_spread
 from ..models import build
 from ..models.baselines.mean_pose import MeanPose
-from ..models.poseflow.config import as_released, poseflow_config
+from ..models.poseflow.config import poseflow_config, released_config
 from ..models.poseflow.model import LATENT, PoseFlow
 from ..models.posterior import PosePosterior
 from .measures import columns, counted, judged, rank_correlation, sigma_curve, sigma_errors
@@ -54,7 +54,7 @@ def poseflow_variant(
     if changes.get("best", 0) > config.hypotheses // 2:
         changes["best"] = config.hypotheses // 2
     config = dataclasses.replace(config, **changes)
-    return PoseFlow(as_released(config) if variant == "as_released" else config)
+    return PoseFlow(released_config(config) if variant == "as_released" else config)
 
 # %% ../../nbs/studies/05_poseflow.ipynb #46b2b0b1
 class _PoseFlowModels(Trained):

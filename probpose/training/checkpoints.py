@@ -39,6 +39,7 @@ def _state(run: Run) -> dict:
 
 
 def save_checkpoint(run: Run, path: Path) -> None:
+    "Write the whole state of a run, atomically; raises `DiskError`."
     tensors, plain = pack(_state(run))
     save_tensors(
         path,
@@ -103,6 +104,7 @@ def read_log(path: Path | None, until: int) -> list[dict]:
 
 
 def append_line(path: Path, row: dict) -> None:
+    "Append one row to a log; raises `DiskError`."
     try:
         with open(path, "a") as file:
             file.write(json.dumps(row) + "\n")

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from ..core.batches import PreparedCache
 from ..core.devices import resolve_device, wants_progress
 from ..core.errors import DiskError
 from ..core.storage import write_atomic
@@ -125,13 +126,22 @@ def _open_folder(run_dir: str | Path | None) -> Path | None:
 
 
 def _begin(
-    model: nn.Module, dataset: Any, config: TrainingConfig, folder: Path | None, resume: bool
+    model: nn.Module,
+    dataset: Any,
+    config: TrainingConfig,
+    folder: Path | None,
+    resume: bool,
+    prepared: PreparedCache | None,
 ) -> tuple[Run, list[dict]]:
     "A run at its beginning or, where there is a checkpoint to resume, in its middle; and the rows logged so far."
     device = resolve_device(config.device)
     model.to(device).train()
     data = dataset.to(device)
-    run = Run(model, model.prepare(data) if hasattr(model, "prepare") else data, config, device)
+    if hasattr(model, "feature_settings") and prepared is not None:
+        data = prepared.prepare(model, data)
+    elif hasattr(model, "prepare"):
+        data = model.prepare(data)
+    run = Run(model, data, config, device)
     if folder and resume and (folder / "checkpoint.safetensors").exists():
         restore_checkpoint(run, folder / "checkpoint.safetensors")
     rows = read_log(folder / "log.jsonl", run.iteration) if folder and run.iteration else []
@@ -147,6 +157,7 @@ def train(
     run_dir: str | Path | None = None,  # where checkpoint.safetensors and log.jsonl are kept; None keeps nothing
     resume: bool = True,  # go on from the folder's checkpoint, if there is one
     on_log: Callable[[dict], Any] | None = None,  # called with every row of the log
+    prepared: PreparedCache | None = None,  # features that several trainings share
 ) -> TrainingResult:
     """Train any model of this library; on a CPU a killed and resumed run ends with the same bits as one in one go.
 
@@ -159,7 +170,7 @@ def train(
     device = resolve_device(config.device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(config.seed)
-        run, rows = _begin(model, dataset, config, folder, resume)
+        run, rows = _begin(model, dataset, config, folder, resume, prepared)
         resumed_from = run.iteration
         _loop(run, rows, folder, on_log)
     average = run.average.model if run.average else None
@@ -171,7 +182,7 @@ def train_stages(
     dataset: Any,  # as in `train`
     config: TrainingConfig = TrainingConfig(),  # of the last stage; an earlier one takes its `share` of the iterations
     run_dir: str | Path | None = None,  # as in `train`; stage k before the last is kept in its folder `stage_k`
-    **options: Any,  # resume, on_log
+    **options: Any,  # resume, on_log, prepared
 ) -> TrainingResult:  # of the model itself; its wall time counts all stages
     "Train all stages of a model in their order; for a model with one stage the same as `train`."
     *before, last = model.stages() if hasattr(model, "stages") else (model,)

@@ -91,6 +91,7 @@ class LossTally:
         self.counts: dict[str, int] = {}
 
     def add(self, phase: str, losses: dict[str, Tensor]) -> None:
+        "Add the losses of one step; raises `ConfigError` when they have other names than before."
         if not self.counts.get(phase):
             self.names[phase], self.counts[phase] = list(losses), 1
             self.sums[phase] = [value.clone() for value in losses.values()]
@@ -123,7 +124,8 @@ def refuse_divergence(
     if bad:
         raise DivergedError(
             f"{', '.join(bad[:5])} not finite between iterations {since} and {iteration}; {checkpoint}. "
-            "Lower the learning rate or clip the gradients, and look for NaN in the data (probpose.core.checks.check_finite)"
+            "Lower the learning rate or clip the gradients, and look for NaN in the data "
+            "(probpose.core.checks.check_finite)"
         )
 
 # %% ../../nbs/training/03_steps.ipynb #78677ba7
@@ -139,6 +141,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, copy_only: bool = False) -> None:
+        "Move the average towards the weights, or make it a copy of them."
         torch._foreach_lerp_(*self.pairs, 1.0 if copy_only else 1.0 - self.decay)
         for mine, theirs in self.buffers:
             mine.copy_(theirs)
@@ -161,11 +164,12 @@ class RecordedPhase:
                 self.losses = take_step(phase, model, data.batch(self.indices), noise)
         except RuntimeError as error:
             raise ConfigError(
-                f"phase {phase.name!r} cannot be recorded as a CUDA graph ({str(error).splitlines()[0]}): some operation reads a value back "
-                "to the host or changes its shapes; train with cuda_graphs=False"
+                f"phase {phase.name!r} cannot be recorded as a CUDA graph ({str(error).splitlines()[0]}): some "
+                "operation reads a value back to the host or changes its shapes; train with cuda_graphs=False"
             ) from error
 
     def replay(self, indices: Tensor) -> dict[str, Tensor]:
+        "One step on the batch of these indices; the losses are overwritten by the next replay."
         self.indices.copy_(indices)
         self.graph.replay()
         return self.losses
@@ -181,6 +185,7 @@ def on_side_stream(stream: Any, call: Callable[[], Any]) -> Any:
 
 
 def wants_graphs(config: TrainingConfig, device: torch.device) -> bool:
+    "Whether to record phases: asked for, and on CUDA; warns where it is asked for elsewhere."
     if config.cuda_graphs and device.type != "cuda":
         warnings.warn(
             f"cuda_graphs: expected a CUDA device, training runs on {device}; going on without graphs", stacklevel=3

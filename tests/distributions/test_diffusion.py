@@ -175,7 +175,9 @@ def test_second_order_beats_first():
 
 
 def test_deterministic_samplers_survive_a_clumsy_noise_prediction_at_the_start():
-    """At T an error of a hundredth in the predicted noise is an error of metres in the data it implies; the start must not pass it on."""
+    """At T an error of a hundredth in the predicted noise is one of metres in the data; the start must not pass it
+    on.
+    """
     schedule = make_schedule("cosine", 25)
 
     def clumsy(x, t):

@@ -1,29 +1,19 @@
-"""One contract for every posterior, and what is special about each model."""
-
-import json
+"""One contract for every posterior."""
 
 import pytest
 import torch
 
-import probpose
 from probpose.core.errors import (
-    CheckpointError,
     ConfigError,
     DensityError,
     NotFiniteError,
     ShapeError,
-    UnknownNameError,
 )
-from probpose.core.storage import load_tensors, save_tensors
 from probpose.evidence.detections import Detections
 from probpose.models import build
 from probpose.models.baselines.martinez import Martinez
 from probpose.models.baselines.mean_pose import MeanPose
 from probpose.models.elepose.model import ElePose
-from probpose.models.pose_vectors import pose_to_vector, vector_to_pose
-from probpose.models.poseflow.config import poseflow_config
-from probpose.models.poseflow.model import LATENT, PoseFlow
-from probpose.models.pretrained import load_pretrained
 
 
 def with_prior(**changes):
@@ -59,20 +49,6 @@ DETERMINISTIC = (ElePose, Martinez, MeanPose)
 def model(request):
     torch.manual_seed(0)
     return MODELS[request.param]().eval()
-
-
-@pytest.fixture
-def detections():
-    g = torch.Generator().manual_seed(1)
-    scores = torch.ones(4, 16)
-    scores[:2, 15] = 0.1
-    return Detections.from_keypoints(torch.rand(4, 16, 2, generator=g) * 200 + 100, scores)
-
-
-@pytest.fixture
-def batch(detections):
-    poses = torch.randn(4, 17, 3, generator=torch.Generator().manual_seed(2)) * 0.3
-    return {"poses": poses - poses[:, :1], "keypoints": detections.keypoints, "detections": detections}
 
 
 def generator(seed=0):
@@ -154,47 +130,6 @@ def test_bad_number_of_hypotheses(model, detections, n):
         model.sample(detections, n)
 
 
-def test_weights_of_another_model_are_refused(tmp_path):
-    build("martinez", "smoke").save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="expected weights of PoseFlow, found Martinez"):
-        PoseFlow.from_pretrained(tmp_path)
-
-
-def test_weights_of_another_shape_truncated_or_unknown(tmp_path):
-    folder = build("martinez", "smoke").save_pretrained(tmp_path / "a")
-    file = folder / "model.safetensors"
-    tensors, about = load_tensors(file)
-    about["config"]["hidden"] = 32
-    save_tensors(file, tensors, about)
-    with pytest.raises(CheckpointError, match="do not fit"):
-        load_pretrained(folder)
-    save_tensors(file, tensors, {"model": "Oracle", "config": {}})
-    with pytest.raises(CheckpointError, match="Oracle"):
-        load_pretrained(folder)
-    file.write_bytes(file.read_bytes()[:200])
-    with pytest.raises(CheckpointError):
-        load_pretrained(folder)
-    with pytest.raises(UnknownNameError, match="packaged"):
-        probpose.load("no-such-weights")
-
-
-def test_density_of_own_hypotheses_is_the_density_at_their_latent():
-    from probpose.data import load
-    from probpose.distributions.fibres import fibre_log_density
-
-    flow = probpose.load("poseflow").double()
-    evidence = flow._own(load("synthetic", split="test", size=24).detections)
-    y, condition = flow.evidence(evidence)
-    z = torch.randn(3, 24, LATENT, generator=generator(), dtype=torch.float64)
-    with torch.no_grad():
-        vectors = flow.lift(z, y, condition)
-        wanted = fibre_log_density(flow.flow, z, y, condition, LATENT)
-        found = flow.log_prob(vector_to_pose(vectors), evidence)
-    assert vectors.unflatten(-1, (3, 16)).mean(-1).abs().max() > 1e-3  # the pose has lost something
-    gap = (found - wanted).abs().flatten()
-    assert gap.median() < 1e-3 and gap.quantile(0.9) < 1e-2
-
-
 def test_numbers_of_another_format_are_converted(model, detections):
     double = Detections.from_keypoints(detections.keypoints.double() + 200, torch.ones(4, 16).double())
     assert model.sample(double, 2, generator()).dtype == torch.float32
@@ -212,11 +147,6 @@ def test_a_model_left_in_training_mode_samples_as_in_evaluation(model, detection
     assert model.training
 
 
-def test_unknown_settings_are_refused():
-    with pytest.raises(ConfigError, match="wings"):
-        build("poseflow", "smoke", wings=2)
-
-
 def test_wrong_poses_are_refused(detections):
     flow = build("poseflow", "smoke")
     with pytest.raises(ShapeError, match="17"):
@@ -227,98 +157,3 @@ def test_wrong_poses_are_refused(detections):
         with pytest.raises(ConfigError, match="one column per detection"):
             flow.log_prob(wrong, detections)
     assert flow.log_prob(torch.zeros(2, 0, 17, 3), detections[:0]).shape == (2, 0)
-
-
-def test_pose_vectors_are_coordinate_major_and_invert():
-    pose = torch.randn(5, 17, 3)
-    pose[:, 0] = (pose[:, 1] + pose[:, 4]) / 2
-    vector = pose_to_vector(pose)
-    centred = pose[:, 1:] - pose[:, 1:].mean(1, keepdim=True)
-    assert torch.allclose(vector[:, :16], centred[..., 0]) and torch.allclose(vector[:, 16:32], -centred[..., 1])
-    assert torch.allclose(vector_to_pose(vector), pose - pose[:, :1], atol=1e-5)
-
-
-def test_poseflow_inverse_undoes_forward_and_respects_the_detection(detections):
-    flow = build("poseflow", "smoke")
-    y, condition = flow.evidence(detections)
-    z = torch.randn(5, 4, LATENT)
-    with torch.no_grad():
-        x = flow.lift(z, y, condition)
-        output, _ = flow.flow(x.flatten(0, 1), condition.repeat(5, 1))
-        again, _ = flow.flow.inverse(output, condition.repeat(5, 1))
-    assert torch.allclose(output[:, :LATENT].view_as(z), z, atol=1e-4)
-    assert torch.allclose(output[:, LATENT:], y.repeat(5, 1), atol=1e-4)
-    assert torch.allclose(again, x.flatten(0, 1), atol=1e-4)
-
-
-def test_selected_gradient_equals_the_literal_one(batch):
-    results = {}
-    for mode in ("all", "selected"):
-        flow = build("poseflow", "smoke", gradient=mode).double()
-        features = {k: v.double() if v.is_floating_point() else v for k, v in flow.features(batch).items()}
-        losses = flow.training_step(features, "flow", generator(3))
-        losses["loss"].backward()
-        results[mode] = losses, [p.grad for p in flow.optimisers()["flow"].parameters]
-    assert results["all"][0]["hm"] > 0
-    for name, value in results["all"][0].items():
-        assert torch.allclose(value, results["selected"][0][name], rtol=1e-9), name
-    for first, second in zip(results["all"][1], results["selected"][1]):
-        assert torch.allclose(first, second, rtol=1e-6, atol=1e-9)
-
-
-@pytest.mark.parametrize("term", ["mmd", "det", "mb", "hm"])
-def test_every_weight_switches_its_term(batch, term):
-    losses = {
-        w: build("poseflow", "smoke", **{f"weight_{term}": w}).training_step(batch, "flow", generator())
-        for w in (0.0, 3.0)
-    }
-    assert torch.allclose(losses[3.0]["loss"] - losses[0.0]["loss"], 3.0 * losses[3.0][term], rtol=1e-3)
-
-
-def test_gradient_of_the_mmd_reaches_z_and_not_the_2d_output(batch):
-    only_mmd = dict(weight_2d=0.0, weight_gen=0.0, weight_det=0.0, weight_mb=0.0, weight_hm=0.0)
-    flow = build("poseflow", "smoke", **only_mmd)
-    seen = {}
-    forward = flow.flow.forward_fast
-    flow.flow.forward_fast = lambda x, c: seen.setdefault("output", forward(x, c))
-    losses = flow.training_step(batch, "flow", generator())
-    seen["output"][0].retain_grad()
-    losses["mmd"].backward()
-    gradient = seen["output"][0].grad
-    assert gradient[:, :LATENT].abs().max() > 0 and (gradient[:, LATENT:] == 0).all()
-
-
-def test_without_condition_the_scores_do_not_matter(detections):
-    certain = Detections.from_keypoints(detections.keypoints, torch.ones(4, 16))
-    blind, seeing = build("poseflow", "smoke", use_condition=False), build("poseflow", "smoke")
-    uncertain = Detections.from_keypoints(detections.keypoints, torch.full((4, 16), 0.1))
-    assert torch.equal(blind.mode(certain), blind.mode(uncertain))
-    assert not torch.equal(seeing.mode(certain), seeing.mode(uncertain))
-
-
-def test_critic_is_not_part_of_the_weights(tmp_path):
-    tensors, about = load_tensors(build("poseflow", "smoke").save_pretrained(tmp_path) / "model.safetensors")
-    assert not [name for name in tensors if name.startswith("critic")]
-    assert json.loads(json.dumps(about["config"]))["hypotheses"] == poseflow_config("smoke").hypotheses
-
-
-@pytest.mark.parametrize("changes", [dict(best=0), dict(best=13), dict(gradient="some")])
-def test_bad_settings(changes):
-    with pytest.raises((ConfigError, UnknownNameError)):
-        build("poseflow", "smoke", **changes)
-
-
-def test_unknown_model_or_tier():
-    with pytest.raises(UnknownNameError, match="poseflow"):
-        build("posflow")
-    with pytest.raises(UnknownNameError, match="laptop"):
-        build("poseflow", "laptpo")
-
-
-def test_a_copy_in_a_notebook_does_not_replace_a_packaged_model(tmp_path):
-    from probpose.models.poseflow.config import PoseFlowConfig
-    from probpose.models.pretrained import register
-
-    folder = build("poseflow", "smoke").save_pretrained(tmp_path)
-    register(PoseFlowConfig)(type("PoseFlow", (PoseFlow,), {"__module__": "__main__"}))
-    assert type(load_pretrained(folder)) is PoseFlow

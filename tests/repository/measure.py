@@ -89,7 +89,9 @@ def underscore_imports() -> list[str]:
 def bound_lambdas() -> list[str]:
     "Names bound to lambdas, in the package and in the tests."
     trees = {name: tree for name, tree in modules().items()}
-    trees |= {str(p.relative_to(ROOT)): ast.parse(p.read_text(encoding="utf-8")) for p in (ROOT / "tests").rglob("*.py")}
+    trees |= {
+        str(p.relative_to(ROOT)): ast.parse(p.read_text(encoding="utf-8")) for p in (ROOT / "tests").rglob("*.py")
+    }
     kinds = (ast.Assign, ast.AnnAssign)
     return sorted(
         f"{name}:{node.lineno}"
@@ -127,13 +129,17 @@ def code_cells() -> list[tuple[str, str]]:
 
 def long_lines() -> list[str]:
     "Lines of code over 120 characters, in notebooks and tests."
-    texts = code_cells() + [(str(p.relative_to(ROOT)), p.read_text(encoding="utf-8")) for p in (ROOT / "tests").rglob("*.py")]
+    texts = code_cells() + [
+        (str(p.relative_to(ROOT)), p.read_text(encoding="utf-8")) for p in (ROOT / "tests").rglob("*.py")
+    ]
     return [f"{name}: {line[:60]}…" for name, text in texts for line in text.splitlines() if len(line) > WIDTH]
 
 
 def export_cell_lengths() -> list[int]:
     "Lines of every export cell."
-    return [len(source.splitlines()) - 1 for _, source in code_cells() if re.search(r"^#\|\s*export", source, re.MULTILINE)]
+    return [
+        len(source.splitlines()) - 1 for _, source in code_cells() if re.search(r"^#\|\s*export", source, re.MULTILINE)
+    ]
 
 
 def public_definitions() -> dict[str, ast.AST]:
@@ -156,7 +162,11 @@ def exported_names() -> dict[str, list[str]]:
     "The public names of every module, as its `__all__` lists them."
     found = {}
     for module, tree in modules().items():
-        lists = [node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"]
+        lists = [
+            node.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        ]
         found[module] = ast.literal_eval(lists[0]) if lists else []
     return found
 
@@ -169,7 +179,9 @@ def words_of(*patterns: str) -> set[str]:
 
 def unused_names(with_tests: bool = True) -> list[str]:
     "Public names that no other module, chapter, script or (`with_tests`) test mentions."
-    words = {module: set(re.findall(r"\w+", tree.path.read_text(encoding="utf-8"))) for module, tree in modules().items()}
+    words = {
+        module: set(re.findall(r"\w+", tree.path.read_text(encoding="utf-8"))) for module, tree in modules().items()
+    }
     count = collections.Counter(word for found in words.values() for word in found)
     outside = words_of("book/*.md", "README.md", "Snakefile", ".ci/*", "settings.ini")
     outside |= words_of("tests/**/*.py") if with_tests else set()

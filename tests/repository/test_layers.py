@@ -1,9 +1,8 @@
 "The layers: a room imports only from rooms before it in nbs/layers.yml, and README.md shows the same table."
 
 import pytest
-from measure import ROOT, imports_between_rooms, room_order, upward_imports
-
 import yaml
+from measure import ROOT, imports_between_rooms, room_order, upward_imports
 
 
 def test_every_room_has_a_layer_an_index_and_notebooks():
@@ -23,7 +22,9 @@ def test_a_room_imports_only_from_rooms_before_it():
     assert upward_imports(imports_between_rooms()) == []
 
 
-@pytest.mark.parametrize("found, wrong", [(("geometry", "core"), False), (("core", "geometry"), True), (("core", "cli"), True)])
+@pytest.mark.parametrize(
+    "found, wrong", [(("geometry", "core"), False), (("core", "geometry"), True), (("core", "cli"), True)]
+)
 def test_an_upward_arrow_would_be_found(found, wrong):
     assert bool(upward_imports([(*found, "somewhere")])) == wrong
 

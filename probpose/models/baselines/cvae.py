@@ -11,16 +11,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ...core.batches import FeatureBatch
 from ...core.checks import check_count, choose
+from ...core.devices import seeded
 from ...core.errors import ConfigError
-from ...geometry.alignment import root_centre
-from ...geometry.conversions import drop_root
-from .martinez import ResidualBlock, linear_layer
-from .mdn import check_batch, check_network, check_number, draw_noise, insert_root_rows
-from ..pose_vectors import normalise_pose2d
+from .martinez import ResidualBlock, linear_layer, regression_features
+from .mdn import check_batch, check_network, check_number, draw_noise
+from ..pose_vectors import normalise_pose2d, relative_to_pose
 from ..posterior import PosePosterior
-from ..pretrained import register
-from ...training.specs import OptimiserSpec
+from ...training.specs import OptimiserSpec, decay_to
 
 # %% ../../../nbs/models/baselines/04_cvae.ipynb #a2d4d1cb
 @dataclass
@@ -55,7 +54,9 @@ class CVAEConfig:
 # %% ../../../nbs/models/baselines/04_cvae.ipynb #424559ad
 def _check_cvae(config: CVAEConfig) -> None:
     "Refuse settings outside their ranges; raises `ConfigError`."
-    check_network(config), check_count(config.latent, "latent"), check_count(config.draws, "draws")
+    check_network(config)
+    check_count(config.latent, "latent")
+    check_count(config.draws, "draws")
     if config.latent >= config.hidden:
         raise ConfigError(
             f"latent: expected fewer numbers than the {config.hidden} of hidden, since z takes a part of the decoder's "
@@ -70,9 +71,10 @@ def _check_cvae(config: CVAEConfig) -> None:
         )
 
 # %% ../../../nbs/models/baselines/04_cvae.ipynb #b6bebb40
-def _quiet(layer: nn.Linear) -> nn.Linear:
+def _near_zero(layer: nn.Linear) -> nn.Linear:
     "The layer with weights and biases near zero, but not equal."
-    nn.init.normal_(layer.weight, std=1e-3), nn.init.zeros_(layer.bias)
+    nn.init.normal_(layer.weight, std=1e-3)
+    nn.init.zeros_(layer.bias)
     return layer
 
 
@@ -83,7 +85,7 @@ class _Encoder(nn.Module):
         super().__init__()
         blocks = (ResidualBlock(config.hidden, config.dropout) for _ in range(config.blocks))
         self.body = nn.Sequential(*linear_layer(80, config.hidden, config.dropout), *blocks)
-        self.head = _quiet(nn.Linear(config.hidden, 2 * config.latent))
+        self.head = _near_zero(nn.Linear(config.hidden, 2 * config.latent))
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         return self.head(self.body(torch.cat([x, y], -1))).chunk(2, -1)
@@ -96,7 +98,7 @@ class _Decoder(nn.Module):
         super().__init__()
         self.condition = nn.Sequential(*linear_layer(32, config.hidden - config.latent, config.dropout))
         blocks = (ResidualBlock(config.hidden, config.dropout) for _ in range(config.blocks))
-        self.body = nn.Sequential(*blocks, _quiet(nn.Linear(config.hidden, 48)))
+        self.body = nn.Sequential(*blocks, _near_zero(nn.Linear(config.hidden, 48)))
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         features = self.condition(y).expand(len(z), -1, -1)
@@ -135,37 +137,33 @@ def _hybrid_losses(
     return {"loss": sum(weights[name] * value for name, value in losses.items())} | losses
 
 # %% ../../../nbs/models/baselines/04_cvae.ipynb #7eac72ef
-@register(CVAEConfig)
-class CVAE(PosePosterior):
-    """A conditional variational autoencoder (Sharma et al., "Monocular 3D Human Pose Estimation by Generation and Ordinal Ranking", ICCV 2019), without the ranking.
+_ROWS = 1 << 15  # latents decoded at a time
 
-    There is no density: p(x | y) integrates the decoder over all z. `mode` decodes z = 0, the latent's mode."""
+
+class CVAE(PosePosterior):
+    """A conditional variational autoencoder, without the ranking of its source.
+
+    Source: Sharma et al., "Monocular 3D Human Pose Estimation by Generation and Ordinal Ranking", ICCV 2019. There is
+    no density: p(x | y) integrates the decoder over all z. `mode` decodes z = 0, the latent's mode.
+    """
 
     def __init__(self, config: CVAEConfig | None = None):
         super().__init__(config or CVAEConfig())
         _check_cvae(self.config)
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # the seed decides every initial weight, and nothing outside is reseeded
-            torch.manual_seed(self.config.seed)
+        with seeded(self.config.seed):
             self.decoder, self.encoder = _Decoder(self.config), _Encoder(self.config)
 
     def features(self, batch):
-        y = normalise_pose2d(batch["detections"].keypoints)[0].flatten(-2)
-        return {"y": y, "x": drop_root(root_centre(batch["poses"])).flatten(-2)}
+        return regression_features(batch)
 
     def training_step(self, batch, phase="main", generator=None):
-        batch = batch if "x" in batch else self.features(batch)
-        check_batch(self, batch["y"])
-        return _hybrid_losses(self.encoder, self.decoder, batch["x"], batch["y"], self.config, generator)
+        features = batch if isinstance(batch, FeatureBatch) else self.features(batch)
+        check_batch(self, features["y"])
+        return _hybrid_losses(self.encoder, self.decoder, features["x"], features["y"], self.config, generator)
 
     def optimisers(self):
-        decay = self.config.decay
-        return {
-            "main": OptimiserSpec(
-                list(self.parameters()), lr=self.config.lr, clip_norm=1.0, schedule=lambda done: decay**done
-            )
-        }
+        schedule = decay_to(self.config.decay)
+        return {"main": OptimiserSpec(list(self.parameters()), self.config.lr, schedule=schedule, clip_norm=1.0)}
 
     def inference_state(self):
         return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("encoder.")}
@@ -173,17 +171,13 @@ class CVAE(PosePosterior):
     def _decode(self, z, detections):
         "Poses (M, B, 17, 3) of latents (M, B, latent); many hypotheses go through the network in parts."
         y = normalise_pose2d(detections.keypoints)[0].flatten(-2)
-        return insert_root_rows(torch.cat([self.decoder(part, y) for part in z.split(max(1, _ROWS // max(1, len(y))))]))
+        parts = z.split(max(1, _ROWS // max(1, len(y))))
+        return relative_to_pose(torch.cat([self.decoder(part, y) for part in parts]))
 
     def _mode(self, detections):
         example = next(self.parameters())
         return self._decode(example.new_zeros(1, len(detections), self.config.latent), detections)[0]
 
     def _sample(self, detections, n, generator):
-        return self._decode(
-            draw_noise(torch.randn, (n, len(detections), self.config.latent), next(self.parameters()), generator),
-            detections,
-        )
-
-
-_ROWS = 1 << 15  # latents decoded at a time
+        shape = (n, len(detections), self.config.latent)
+        return self._decode(draw_noise(torch.randn, shape, next(self.parameters()), generator), detections)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ...core.batches import FeatureBatch
 from ...core.checks import check_poses
 from ..posterior import PosePosterior
-from ..pretrained import register
 from ...training.specs import OptimiserSpec
 
 # %% ../../../nbs/models/baselines/01_mean_pose.ipynb #8c0d2b11
@@ -24,7 +24,6 @@ class MeanPoseConfig:
     joints: int = 17
 
 
-@register(MeanPoseConfig)
 class MeanPose(PosePosterior):
     "The mean of the training poses for every image: the floor that a method has to clear."
 
@@ -39,7 +38,7 @@ class MeanPose(PosePosterior):
         return self
 
     def features(self, batch):
-        return {"poses": batch["poses"]}
+        return FeatureBatch(poses=batch["poses"])
 
     def training_step(self, batch, phase="main", generator=None):
         return {"loss": (batch["poses"] - self.mean).pow(2).mean()}

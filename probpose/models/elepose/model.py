@@ -23,7 +23,6 @@ from .config import ElePoseConfig, check_elepose_config
 from .lifter import Lifter, project_pose, unproject_pose, virtual_rotation
 from .prior import PosePrior, image_pose, mean_bone_lengths
 from ..posterior import PosePosterior
-from ..pretrained import register
 from ...training.specs import OptimiserSpec
 
 # %% ../../../nbs/models/elepose/04_model.ipynb #2277cffe
@@ -106,7 +105,6 @@ class _Around(_Views):
 _USUAL_BONE = 0.3  # mean 2D bone of people, in lengths from root to head
 
 
-@register(ElePoseConfig)
 class ElePose(_Around):
     """Unsupervised lifting with a learned distribution of camera elevations (Wandt, Little & Rhodin, CVPR 2022), seen as a posterior of one point.
 

@@ -38,7 +38,6 @@ from probpose.models.humr.networks import (
     to_6d,
 )
 from ..posterior import PosePosterior
-from ..pretrained import register
 from ...training.specs import OptimiserSpec
 
 # %% ../../../nbs/models/humr/04_model.ipynb #4b266207
@@ -490,7 +489,6 @@ class _HuMRSampler(_HuMRObjective):
 _PREPARED: dict[tuple, Prepared] = {}  # of the last data set
 
 
-@register(HuMRConfig)
 class HuMR(_HuMRSampler):
     """Probabilistic recovery of whole bodies from one image with a conditional normalizing flow.
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from .config import HuMRConfig
 from .model import HuMR
-from ..pretrained import register
 
 # %% ../../../nbs/models/humr/05_prohmr.ipynb #35f8ed06
 @dataclass
@@ -24,7 +23,6 @@ class ProHMRConfig(HuMRConfig):
     weight_mask: float = 0.0
 
 
-@register(ProHMRConfig)
 class ProHMR(HuMR):
     """The retrained ProHMR of HuMR's experiments: image feature, volume-preserving flow, reprojection of all hypotheses.
 

@@ -69,7 +69,7 @@ def uncertain_joints(
 def target_covariance(
     detections: Detections,  # B frames of MPII-16
     sigma_gt: float = SIGMA_GT,  # the detector's bell, pixels
-    metres_per_pixel: float = 0.01,  # the paper's 1 px ≙ 10 mm; 1.0 leaves px²; the code has 0.005 together with `doubled`
+    metres_per_pixel: float = 0.01,  # the paper's 1 px ≙ 10 mm; 1.0 leaves px²; the code: 0.005 and `doubled`
     doubled: bool = False,  # double uncertain widths first, as the authors' code does
     clip: bool = True,  # clip widths to [σ_gt/10, 5σ_gt]
 ) -> Tensor:  # (B, 13, 2, 2), metres squared, axes x right and y down

@@ -1,31 +1,22 @@
-"""What is special about DiffPose: points of heatmaps, channels, the shared first layer, and evidence that is not as it should be."""
+"""DiffPose: the rows of Table 4, sampling, the shared pool, evidence that is not as it should be."""
 
 import pytest
 import torch
 
+from probpose.core.batches import PreparedCache
 from probpose.core.errors import ConfigError, DegeneratePoseError, ShapeError, UnknownNameError
-from probpose.data import load
 from probpose.evidence.detections import Detections
 from probpose.models import build
-from probpose.models.diffpose.condition import draw_points, relative_positions, resnet18, soft_histogram
-from probpose.models.diffpose.config import DiffPoseConfig, diffpose_config
+from probpose.models.diffpose.config import DiffPoseConfig
 from probpose.models.diffpose.model import DiffPose
 from probpose.models.pretrained import load_pretrained
 from probpose.studies.diffpose import diffpose_variant
+from probpose.training.loop import train
+from probpose.training.specs import TrainingConfig
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture(scope="module")
-def data():
-    return load("synthetic", split="test", size=64)
-
-
-@pytest.fixture
-def seen(data):
-    return data.batch(torch.arange(6), heatmaps=True)
 
 
 def with_maps(detections, change):
@@ -113,30 +104,6 @@ def test_sampling_equals_the_plain_loop(seen):
     from probpose.models.pose_vectors import vector_to_pose
 
     assert (vector_to_pose(x / 10) - poses).abs().max() < 1e-4
-
-
-def test_channels_lose_no_mode_and_nothing_outside_leaks_in():
-    far = torch.tensor([[[[5.0, -7.0]], [[-1.6, 1.6]]]])
-    assert soft_histogram(far, torch.ones(1, 2, 1), 32).abs().max() == 0
-    for k in (2, 3, 32, 64):
-        x = torch.linspace(-1.3, 1.3, 501, dtype=torch.float64)
-        fast = soft_histogram(
-            x.view(501, 1, 1, 1).expand(-1, -1, -1, 2), torch.ones(501, 1, 1, dtype=torch.float64), k
-        )[:, 0]
-        offset = x[:, None] - torch.linspace(-1, 1, k, dtype=torch.float64)
-        wanted = torch.where(offset.abs() < 4 / k, torch.cos(torch.pi * offset * k / 8).square(), 0.0)
-        assert torch.allclose(fast, torch.cat([wanted, wanted], 1)), k
-
-
-def test_points_follow_the_map(seen):
-    maps = seen["detections"].heatmaps[:1]
-    pixels, values = draw_points(maps, 20_000, generator())
-    counts = torch.zeros(64, 64).index_put_(
-        (pixels[0, 1:, 15, 1].long(), pixels[0, 1:, 15, 0].long()), torch.ones(20_000), accumulate=True
-    )
-    wanted = maps[0, 15] / maps[0, 15].sum()
-    assert (counts / 20_000 - wanted).abs().sum() < 0.1
-    assert torch.equal(values[0, 5], maps[0, torch.arange(16), pixels[0, 5, :, 1].long(), pixels[0, 5, :, 0].long()])
 
 
 def test_two_modes_of_a_heatmap_change_the_condition(seen):
@@ -249,20 +216,6 @@ def test_keypoints_with_scores_are_enough(seen):
     assert not torch.allclose(model.mode(certain), model.mode(doubtful))
 
 
-def test_positions_ignore_where_the_person_stands_unless_told(seen):
-    config = diffpose_config("smoke")
-    pixels, values = draw_points(seen["detections"].heatmaps, 5, generator())
-    assert torch.allclose(
-        relative_positions(pixels, values, config), relative_positions(pixels + 2, values, config), atol=1e-5
-    )
-    from dataclasses import replace
-
-    on_map = replace(config, positions="map")
-    assert not torch.allclose(
-        relative_positions(pixels, values, on_map), relative_positions(pixels + 2, values, on_map), atol=1e-3
-    )
-
-
 def test_joint_dropout_drops_in_training_only(seen):
     model = build("diffpose", "smoke", joint_dropout=0.9)
     losses = [model.train(mode).training_step(seen, generator=generator())["loss"] for mode in (True, False)]
@@ -271,15 +224,41 @@ def test_joint_dropout_drops_in_training_only(seen):
 
 
 def test_pool_is_shared_by_the_variants_of_an_ablation(data):
-    first, second = build("diffpose", "smoke"), build("diffpose", "smoke", transformer=False)
-    assert first.prepare(data) is second.prepare(data)
-    assert build("diffpose", "smoke", pool=5).prepare(data).tensors["pixels"].shape[1] == 6
+    cache, full = PreparedCache(), build("diffpose", "smoke")
+    pool = cache.prepare(full, data)
+    assert cache.prepare(build("diffpose", "smoke", transformer=False), data) is pool
+    assert cache.prepare(build("diffpose", "smoke", pool=5), data).tensors["pixels"].shape[1] == 6
+    assert "maps" in cache.prepare(build("diffpose", "smoke", condition="heatmap"), data).tensors
+    again = cache.prepare(full, data)
+    assert again is not pool and all(torch.equal(again.tensors[name], pool.tensors[name]) for name in pool.tensors)
 
 
-def test_resnet_18_has_eighteen_layers():
-    kinds = [type(m).__name__ for m in resnet18(3, 1000).modules()]
-    shortcuts = 3
-    assert kinds.count("Conv2d") - shortcuts + kinds.count("Linear") == 18
+def test_a_shared_pool_trains_to_the_same_bits(data):
+    cache = PreparedCache()
+    cache.prepare(build("diffpose", "smoke", transformer=False), data)
+    few = TrainingConfig(iterations=3, batch_size=8, device="cpu", progress=False)
+    alone, shared = (train(build("diffpose", "smoke"), data, few, prepared=p).trained for p in (None, cache))
+    assert all(torch.equal(a, b) for a, b in zip(alone.parameters(), shared.parameters()))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(condition="heatmap"),
+        dict(condition="argmax"),
+        dict(condition="samples"),
+        dict(samples=1),
+        dict(samples=1, include_argmax=False),
+        dict(pool=3),
+        dict(positions="map"),
+        dict(seed=1, hidden=16),
+    ],
+)
+def test_settings_that_change_the_features_are_declared(changes, data):
+    plain, other = build("diffpose", "smoke"), build("diffpose", "smoke", **changes)
+    first, second = (model.prepare(data).tensors for model in (plain, other))
+    same = first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    assert same == (plain.feature_settings() == other.feature_settings())
 
 
 def test_a_path_ends_with_the_sample(seen):

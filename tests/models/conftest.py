@@ -1,0 +1,20 @@
+"""Evidence and a batch that the tests of models share."""
+
+import pytest
+import torch
+
+from probpose.evidence.detections import Detections
+
+
+@pytest.fixture
+def detections():
+    g = torch.Generator().manual_seed(1)
+    scores = torch.ones(4, 16)
+    scores[:2, 15] = 0.1
+    return Detections.from_keypoints(torch.rand(4, 16, 2, generator=g) * 200 + 100, scores)
+
+
+@pytest.fixture
+def batch(detections):
+    poses = torch.randn(4, 17, 3, generator=torch.Generator().manual_seed(2)) * 0.3
+    return {"poses": poses - poses[:, :1], "keypoints": detections.keypoints, "detections": detections}

@@ -18,7 +18,7 @@ from probpose.evidence.detections import Detections
 from probpose.geometry.rotations import axis_rotation
 from probpose.geometry.skeletons import H36M_17
 from probpose.ledger.results import load_results
-from probpose.models.elepose.config import ElePoseConfig, as_released
+from probpose.models.elepose.config import ElePoseConfig, released_config
 from probpose.models.elepose.lifter import project_pose, unproject_pose, virtual_rotation
 from probpose.models.elepose.model import ElePose
 from probpose.models.elepose.prior import PosePrior, image_pose
@@ -173,7 +173,7 @@ def test_committed_tripods_are_found_up_to_the_mirror():
 def test_log_prob_is_the_mean_over_views(people, trained):
     evidence = with_true_keypoints(people)[:3].detections
     poses = trained.sample(evidence, 2) + 0.02 * torch.randn(2, 3, 17, 3)
-    own, upright = trained._lift(trained._seen(evidence))
+    own, upright = trained._lift(trained._scaled_poses(evidence))
     noise = make_generator(trained.config.seed)
     azimuth, back = (2 * torch.rand(5, 1, generator=noise) - 1) * math.pi, torch.randn(5, 1, generator=noise)
     for m in range(2):
@@ -238,7 +238,7 @@ def test_bones_from_raises_the_weight_slowly(people):
 
 
 def test_released_layout():
-    lifter = ElePose(as_released(ElePoseConfig(hidden=8, prior_hidden=8))).lifter
+    lifter = ElePose(released_config(ElePoseConfig(hidden=8, prior_hidden=8))).lifter
     assert len(lifter.shared) == 1 and len(lifter.depth) == len(lifter.elevation) == 3
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import pytest
 import roma
 import torch
+from probpose.models.humr.evidence import pool_samples
+from probpose.models.humr.objective import hidden_joints, loss_weights, mask_term, mmd_targets
 from torch import Tensor, nn
 
 from probpose.core.devices import make_generator
@@ -21,22 +23,20 @@ from probpose.core.errors import (
 from probpose.core.storage import load_tensors
 from probpose.evidence.detections import Detections
 from probpose.evidence.gaussians import Gaussians, render_gaussians
+from probpose.geometry.crops import crop_coordinates, map_pixels
+from probpose.geometry.rotations import pack_rotations, unpack_rotations
 from probpose.losses.bodies import mask_loss, orthonormality_loss, reprojection_loss
 from probpose.losses.mmd import jointwise_mmd, mmd
 from probpose.models.humr.config import HuMRConfig
 from probpose.models.humr.hypotheses import BodyHypotheses
-from probpose.models.humr.model import HuMR, mmd_targets, pool_samples, supervision_ablation
+from probpose.models.humr.model import HuMR, supervision_ablation
 from probpose.models.humr.networks import (
     DIM,
     RotationFlow,
-    crop_coordinates,
-    from_6d,
     full_translation,
     inside_mask,
-    map_pixels,
     pack_masks,
     project_to_crop,
-    to_6d,
 )
 from probpose.models.humr.prohmr import ProHMR, ProHMRConfig, component_ablation
 from probpose.models.pretrained import load_pretrained
@@ -192,7 +192,7 @@ def test_training_step_reaches_every_parameter(model, batch):
     assert spec.algorithm == "adamw"
     losses = model.training_step(batch, generator=make_generator(0))
     assert all(v.ndim == 0 and v.isfinite() for v in losses.values())
-    weights = model._weights()
+    weights = loss_weights(model.config)
     assert torch.allclose(losses["loss"], sum(weights[k] * v for k, v in losses.items() if k != "loss"))
     losses["loss"].backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in spec.parameters)
@@ -334,11 +334,11 @@ def test_every_part_of_the_condition_can_be_switched_off(detections, part):
 
 def test_six_numbers_and_back():
     turns = roma.rotvec_to_rotmat(torch.randn(3, 22, 3, generator=make_generator(1)))
-    assert torch.allclose(from_6d(to_6d(turns)), turns, atol=1e-6)
-    assert torch.equal(to_6d(turns)[0, 6:9], turns[0, 1, :, 0]) and torch.equal(
-        to_6d(turns)[0, 9:12], turns[0, 1, :, 1]
+    assert torch.allclose(unpack_rotations(pack_rotations(turns)), turns, atol=1e-6)
+    assert torch.equal(pack_rotations(turns)[0, 6:9], turns[0, 1, :, 0]) and torch.equal(
+        pack_rotations(turns)[0, 9:12], turns[0, 1, :, 1]
     )
-    slope = torch.autograd.functional.jacobian(lambda v: from_6d(v).sum(), torch.zeros(DIM))
+    slope = torch.autograd.functional.jacobian(lambda v: unpack_rotations(v).sum(), torch.zeros(DIM))
     assert slope.isfinite().all(), "even of nothing"
 
 
@@ -434,7 +434,7 @@ def test_mask_loss_only_concerns_hidden_joints_inside_the_crop_and_off_the_mask(
     places = torch.zeros(4, 5, 17, 2)
 
     def term(x, f):
-        return float(model._mask_term(x, f, places, values))
+        return float(mask_term(x, places, values, f["truth"], hidden_joints(f, model.config), f["mask"]))
 
     assert term(off, f) == 0, "visible joints"
     f["peak"] = torch.full_like(f["peak"], 0.4)

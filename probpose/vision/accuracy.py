@@ -21,7 +21,7 @@ from ..evidence.maps import check_heatmaps
 from ..geometry.skeletons import find_skeleton
 from .hrnet import heatmap_targets, inside_map
 
-# %% ../../nbs/vision/06_accuracy.ipynb #0612b0ae
+# %% ../../nbs/vision/06_accuracy.ipynb #38eaf4ee
 def _visibility(visible: Tensor | None, inside: Tensor) -> dict[str, Tensor]:
     "Masks `(B, J)` of all joints on the map, of the visible, and of the hidden ones."
     if visible is None:
@@ -39,10 +39,12 @@ def keypoint_pck(
     truth: Tensor,  # (B, J, 2), cells of the map
     visible: Tensor | None = None,  # (B, J) bool; None: nobody knows
     thresholds: Sequence[float] = (0.05, 0.1),  # shares of the crop's side
-    either_side: bool = False,  # whether the place of the joint's partner on the other side of the body will do as well: what is left then is not left and right exchanged
+    either_side: bool = False,  # the place of the partner on the other side of the body will do as well
 ) -> pd.DataFrame:  # columns subset, joint, threshold, pck, distance, count
-    """Share of joints whose detected place is that near to the truth, and the mean distance in cells, for each joint
-    and for all; raises `ShapeError`, `NotFiniteError` or `ConfigError`.
+    """Share of joints whose detected place is that near to the truth, and the mean distance in cells.
+
+    One row for each joint and threshold, and for all joints; with `either_side` an exchange of left and right is no
+    error. Raises `ShapeError`, `NotFiniteError` or `ConfigError`.
     """
     check_poses(truth, detections.keypoints.shape[1], "truth", dims=2, finite=True)
     if truth.shape != detections.keypoints.shape:
@@ -101,13 +103,13 @@ def _where(truth: Tensor, size: int, sigma: float) -> Tensor:  # (N, S²)
     bells = heatmap_targets(truth, size, sigma).flatten(-2)
     return bells / bells.sum(-1, keepdim=True)
 
-# %% ../../nbs/vision/06_accuracy.ipynb #2ad65b9f
+# %% ../../nbs/vision/06_accuracy.ipynb #536b5be9
 def mass_calibration(
     maps: Tensor,  # (B, J, S, S); negative values count as zero
     truth: Tensor,  # (B, J, 2), cells of the map
     visible: Tensor | None = None,  # (B, J) bool; None: nobody knows
     levels: Sequence[float] | None = None,  # nominal probabilities; None: 0.05, 0.10, …, 0.95
-    sigma: float = 0.0,  # blur the truth by a bell of this width, cells; the detector's own asks whether its belief is right
+    sigma: float = 0.0,  # cells, width of a bell that blurs the truth; the detector's own asks whether it is right
     chunk: int = 512,  # maps at a time
 ) -> pd.DataFrame:  # columns subset, level, observed, error (of the curve that the row belongs to), count (of joints)
     """How often the true joint lies in a map's region of highest density of each mass.

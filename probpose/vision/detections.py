@@ -14,7 +14,7 @@ from ..core.checks import check_finite
 from ..core.errors import ConfigError, ShapeError
 from ..evidence.detections import Detections, with_batch
 
-# %% ../../nbs/vision/01_detections.ipynb #33ccf176
+# %% ../../nbs/vision/01_detections.ipynb #48bae46b
 @dataclass(frozen=True, eq=False)
 class ImageDetections(Detections):
     """2D evidence from pictures: `Detections` with features of the crop and its place in the image.
@@ -25,9 +25,7 @@ class ImageDetections(Detections):
 
     skeleton: str = "coco_17"  # the joint set
     features: Tensor | None = None  # (B, F), pooled features of the backbone
-    box: Tensor | None = (
-        None  # (B, 3), [c_x, c_y, b] / f: centre of the crop from the image's centre, and its side, over the focal length
-    )
+    box: Tensor | None = None  # (B, 3), [c_x, c_y, b] / f: crop's centre from the image's, and side, over focal length
 
     def __post_init__(self):
         super().__post_init__()

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CELLS', 'HeatmapDetectorConfig', 'as_pictures', 'heatmap_targets', 'inside_map', 'mirrored_rotations',
-           'image_detections', 'evaluating', 'HeatmapDetector', 'load_detector']
+           'PictureTransform', 'image_detections', 'evaluating', 'HeatmapDetector', 'load_detector']
 
-# %% ../../nbs/vision/03_hrnet.ipynb #64352ce3
+# %% ../../nbs/vision/03_hrnet.ipynb #a118da4a
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,8 @@ from ..core.storage import load_tensors, save_tensors, write_atomic
 from ..evidence.detections import with_batch
 from ..evidence.gaussians import SIGMA_GT
 from ..evidence.maps import keypoints_from_heatmaps
-from ..geometry.crops import Crop
+from ..geometry.crops import Crop, crop_coordinates, map_pixels
+from ..geometry.rotations import pack_rotations
 from ..geometry.skeletons import MIRRORED_POINTS, POINTS, SMPL_24, point_order
 from .detections import ImageDetections
 
@@ -80,7 +81,7 @@ def _check_settings(config: HeatmapDetectorConfig) -> None:
         if not 0 <= getattr(config, name) <= 1:
             raise ConfigError(f"{name}: expected a share in [0, 1], got {getattr(config, name)!r}")
 
-# %% ../../nbs/vision/03_hrnet.ipynb #571e2283
+# %% ../../nbs/vision/03_hrnet.ipynb #ea68c8c1
 class _Head(nn.Module):
     "Maps of twice the finest branch's resolution from all branches."
 
@@ -92,7 +93,8 @@ class _Head(nn.Module):
             nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
         )
         self.out = nn.Conv2d(width, 4 * points, 1)
-        nn.init.normal_(self.out.weight, std=1e-3), nn.init.zeros_(self.out.bias)
+        nn.init.normal_(self.out.weight, std=1e-3)
+        nn.init.zeros_(self.out.bias)
 
     def forward(self, branches: list[Tensor]) -> Tensor:  # (B, points, 2 H, 2 W)
         total = self.sides[0](branches[0])
@@ -177,7 +179,7 @@ def inside_map(keypoints: Tensor, map_size: int) -> Tensor:
     "Whether points lie on the map, whose cells reach half a cell beyond their centres."
     return ((keypoints >= -0.5) & (keypoints < map_size - 0.5)).all(-1)
 
-# %% ../../nbs/vision/03_hrnet.ipynb #3eb923e3
+# %% ../../nbs/vision/03_hrnet.ipynb #9879184a
 _MIRRORED_BODY = SMPL_24.mirror_order[:22]
 
 CELLS = 64  # of the maps in whose cells data sets give key points
@@ -192,8 +194,8 @@ def mirrored_rotations(
 
 
 @dataclass(frozen=True)
-class _Moved:
-    "A place of the picture: seen at `(x − shift) / scale`, mirrored or not; coordinates in [−1, 1]."
+class PictureTransform:
+    "How pictures are placed anew: seen at `(x − shift) / scale`, mirrored or not; coordinates in [−1, 1]."
 
     scale: Tensor  # (B,)
     shift: Tensor  # (B, 2)
@@ -202,7 +204,8 @@ class _Moved:
     @classmethod
     def random(
         cls, count: int, config: HeatmapDetectorConfig, like: Tensor, generator: torch.Generator | None
-    ) -> "_Moved":
+    ) -> "PictureTransform":
+        "Zoom, shift and mirroring at random, one for each of `count` pictures, on the device of `like`."
         normal = torch.randn(count, 3, generator=generator, device=like.device)
         mirror = torch.rand(count, generator=generator, device=like.device) < config.mirror
         return cls((config.zoom * normal[:, 0]).clamp(-0.5, 0.5).exp(), 2 * config.shift * normal[:, 1:], mirror)
@@ -221,16 +224,16 @@ class _Moved:
 
         Left and right change places with the picture.
         """
-        centred = (xy - (CELLS - 1) / 2) * (2 / CELLS)
+        centred = crop_coordinates(xy, CELLS)
         mirrored = centred[:, MIRRORED_POINTS, :] * xy.new_tensor([-1.0, 1.0])
         centred = (
             torch.where(self.mirror[:, None, None], mirrored, centred) * self.scale[:, None, None]
             + self.shift[:, None, :]
         )
-        return centred * (size / 2) + (size - 1) / 2
+        return map_pixels(centred, size)
 
-# %% ../../nbs/vision/03_hrnet.ipynb #a694b289
-def _in_other_light(pictures: Tensor, config: HeatmapDetectorConfig, generator: torch.Generator | None) -> Tensor:
+# %% ../../nbs/vision/03_hrnet.ipynb #bdce4493
+def _change_light(pictures: Tensor, config: HeatmapDetectorConfig, generator: torch.Generator | None) -> Tensor:
     "Contrast, brightness, tint, blur, noise and covers, each picture its own."
     count, size = len(pictures), pictures.shape[-1]
     normal = torch.randn(count, 8, generator=generator, device=pictures.device)[:, :, None, None, None]
@@ -254,7 +257,7 @@ def _in_other_light(pictures: Tensor, config: HeatmapDetectorConfig, generator: 
     )
     return torch.addcmul(result, grain, config.noise * normal[:, 5].abs().clamp(max=1)).clamp(0, 1)
 
-# %% ../../nbs/vision/03_hrnet.ipynb #d50e0303
+# %% ../../nbs/vision/03_hrnet.ipynb #fc5efe26
 class _Auxiliary(nn.Module):
     "Body rotations and shape from pooled features, for training only."
 
@@ -267,51 +270,14 @@ class _Auxiliary(nn.Module):
         of it, of the shape.
         """
         answer = self.net(features)
-        wanted = rotations[..., :2].mT.reshape(len(features), 132)
+        wanted = pack_rotations(rotations)
         return (
             F.mse_loss(answer[:, :6], wanted[:, :6])
             + F.mse_loss(answer[:, 6:132], wanted[:, 6:])
             + 0.1 * F.mse_loss(answer[:, 132:], betas)
         )
 
-# %% ../../nbs/vision/03_hrnet.ipynb #1986db8b
-class _Trainable(nn.Module):
-    "What `training.loop.train` asks of a model."
-
-    def phases(self) -> tuple[str, ...]:
-        "There is one."
-        return ("main",)
-
-    def optimisers(self) -> dict:
-        "Adam with a rate that rises quickly and falls like a cosine."
-        from probpose.training.specs import OptimiserSpec
-
-        return {"main": OptimiserSpec(list(self.parameters()), self.config.lr, schedule=_rise_and_fall)}
-
-    def training_step(
-        self,
-        batch: dict,  # images (B, S, S, 3) uint8; keypoints_true (B, 21, 2), cells of a map of 64 as in `RenderedDataset`; with an auxiliary head also rotations (B, 22, 3, 3), betas (B, 11)
-        phase: str = "main",  # the only one
-        generator: torch.Generator | None = None,  # of the disturbances
-    ) -> dict[str, Tensor]:
-        "Losses of a batch: `heatmaps` (one for an answer of nothing), `auxiliary`, and their weighted sum `loss`."
-        config = self.config
-        pictures = as_pictures(batch["images"], config.input_size)
-        moved = _Moved.random(len(pictures), config, pictures, generator)
-        pictures = _in_other_light(moved.pictures(pictures), config, generator)
-        maps, features = self(pictures)
-        targets = heatmap_targets(
-            moved.keypoints(batch["keypoints_true"], config.map_size), config.map_size, config.sigma
-        )
-        losses = {"heatmaps": (maps - targets).square().sum((-1, -2)).mean() / (math.pi * config.sigma**2)}
-        if self.auxiliary is not None:
-            rotations = torch.where(
-                moved.mirror[:, None, None, None], mirrored_rotations(batch["rotations"]), batch["rotations"]
-            )
-            losses["auxiliary"] = self.auxiliary(features, rotations, batch["betas"])
-        return {"loss": losses["heatmaps"] + config.auxiliary * losses.get("auxiliary", 0.0)} | losses
-
-
+# %% ../../nbs/vision/03_hrnet.ipynb #6f56b192
 def _rise_and_fall(done: float) -> float:
     "A learning-rate factor: a linear rise for 3 % of the training, then a cosine down to 1 %."
     return max(0.02, done / 0.03) if done < 0.03 else 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (done - 0.03) / 0.97))
@@ -339,16 +305,79 @@ def evaluating(model: nn.Module) -> Iterator[torch.device]:
     finally:
         model.train(was_training)
 
-# %% ../../nbs/vision/03_hrnet.ipynb #d20b5927
-class _Reader(_Trainable):
-    "What can be read from pictures, given `forward`, `config` and `POINTS`."
+# %% ../../nbs/vision/03_hrnet.ipynb #fb491e85
+_FILE = "detector.safetensors"
+
+
+class HeatmapDetector(nn.Module):
+    """One map per joint from a picture of a person: an HRNet (Sun et al., CVPR 2019) with a light head.
+
+    `training.loop.train(HeatmapDetector(), data)` trains it on batches of `images`, `keypoints_true`, `rotations` and
+    `betas`, see `training_step`.
+    Raises `ConfigError` without timm. The first weights depend on `config.seed` alone.
+    """
+
+    def __init__(self, config: HeatmapDetectorConfig | None = None):
+        super().__init__()
+        self.config = config or HeatmapDetectorConfig()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            self.backbone = _backbone(self.config)
+            channels = self.backbone.feature_info.channels()
+            self.head = _Head(channels, self.config.head_width, len(POINTS))
+            self.auxiliary = _Auxiliary(sum(channels)) if self.config.auxiliary else None
+        self.feature_width = sum(channels)
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        "Raw maps `(B, 21, S/2, S/2)` and pooled features `(B, F)` of pictures `(B, 3, S, S)` in [0, 1]."
+        branches = self.backbone((pictures - 0.5) * 4)
+        return self.head(branches), torch.cat([branch.mean((-1, -2)) for branch in branches], 1)
+
+    # --- training ---
+
+    def phases(self) -> tuple[str, ...]:
+        "There is one."
+        return ("main",)
+
+    def optimisers(self) -> dict:
+        "Adam with a rate that rises quickly and falls like a cosine."
+        from probpose.training.specs import OptimiserSpec
+
+        return {"main": OptimiserSpec(list(self.parameters()), self.config.lr, schedule=_rise_and_fall)}
+
+    def training_step(
+        self,
+        batch: dict,  # images (B, S, S, 3) uint8; keypoints_true (B, 21, 2), cells of a map of `CELLS`
+        phase: str = "main",  # the only one
+        generator: torch.Generator | None = None,  # of the disturbances
+    ) -> dict[str, Tensor]:
+        """Losses of a batch: `heatmaps` (one for an answer of nothing), `auxiliary`, and their weighted sum `loss`.
+
+        The auxiliary head also needs `rotations (B, 22, 3, 3)` and `betas (B, 11)`.
+        """
+        config = self.config
+        pictures = as_pictures(batch["images"], config.input_size)
+        transform = PictureTransform.random(len(pictures), config, pictures, generator)
+        pictures = _change_light(transform.pictures(pictures), config, generator)
+        maps, features = self(pictures)
+        targets = heatmap_targets(
+            transform.keypoints(batch["keypoints_true"], config.map_size), config.map_size, config.sigma
+        )
+        losses = {"heatmaps": (maps - targets).square().sum((-1, -2)).mean() / (math.pi * config.sigma**2)}
+        if self.auxiliary is not None:
+            rotations = torch.where(
+                transform.mirror[:, None, None, None], mirrored_rotations(batch["rotations"]), batch["rotations"]
+            )
+            losses["auxiliary"] = self.auxiliary(features, rotations, batch["betas"])
+        return {"loss": losses["heatmaps"] + config.auxiliary * losses.get("auxiliary", 0.0)} | losses
+
+    # --- reading pictures ---
 
     def read(self, images: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
         "Maps and features of all pictures, on the pictures' device."
         size, floor = self.config.input_size, self.config.floor
-        pieces = (with_batch(images, 4) if isinstance(images, Tensor) else as_pictures(images, size)).split(
-            check_count(chunk, "chunk")
-        )
+        images = with_batch(images, 4) if isinstance(images, Tensor) else as_pictures(images, size)
+        pieces = images.split(check_count(chunk, "chunk"))
         with evaluating(self) as device:
             rows = [[part.to(images.device) for part in self(as_pictures(piece.to(device), size))] for piece in pieces]
         maps, features = (torch.cat(parts).contiguous() for parts in zip(*rows))
@@ -356,7 +385,7 @@ class _Reader(_Trainable):
 
     def maps(
         self,
-        images: Tensor,  # (B, S, S, 3) uint8, or (B, 3, S, S) in [0, 1]; S a multiple of the input size, customarily 256
+        images: Tensor,  # (B, S, S, 3) uint8, or (B, 3, S, S) in [0, 1]; S a multiple of the input size, as 256
         chunk: int = 64,  # pictures at a time
     ) -> Tensor:  # (B, 21, 64, 64) in [0, 1]
         "The maps of the 21 `POINTS`; raises `ShapeError`, `NotFiniteError` or `ConfigError` for what is no picture."
@@ -386,12 +415,7 @@ class _Reader(_Trainable):
         maps, features = self.read(images, chunk)
         return image_detections(maps[:, order], None, features, box, crop, skeleton)
 
-# %% ../../nbs/vision/03_hrnet.ipynb #2b4fa801
-_FILE = "detector.safetensors"
-
-
-class _Kept(_Reader):
-    "How weights are written."
+    # --- keeping weights ---
 
     def inference_state(self) -> dict[str, Tensor]:
         "The weights needed to read pictures, without the auxiliary head."
@@ -418,31 +442,6 @@ class _Kept(_Reader):
         if card is not None:
             write_atomic(folder / "README.md", card)
         return folder
-
-# %% ../../nbs/vision/03_hrnet.ipynb #7e1ead54
-class HeatmapDetector(_Kept):
-    """One map per joint from a picture of a person: an HRNet (Sun et al., CVPR 2019) with a light head.
-
-    `training.loop.train(HeatmapDetector(), data)` trains it on batches of `images`, `keypoints_true`, `rotations` and
-    `betas`, see `training_step`.
-    Raises `ConfigError` without timm. The first weights depend on `config.seed` alone.
-    """
-
-    def __init__(self, config: HeatmapDetectorConfig | None = None):
-        super().__init__()
-        self.config = config or HeatmapDetectorConfig()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.config.seed)
-            self.backbone = _backbone(self.config)
-            channels = self.backbone.feature_info.channels()
-            self.head = _Head(channels, self.config.head_width, len(POINTS))
-            self.auxiliary = _Auxiliary(sum(channels)) if self.config.auxiliary else None
-        self.feature_width = sum(channels)
-
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        "Raw maps `(B, 21, S/2, S/2)` and pooled features `(B, F)` of pictures `(B, 3, S, S)` in [0, 1]."
-        branches = self.backbone((pictures - 0.5) * 4)
-        return self.head(branches), torch.cat([branch.mean((-1, -2)) for branch in branches], 1)
 
 # %% ../../nbs/vision/03_hrnet.ipynb #225fa025
 def load_detector(

@@ -60,9 +60,9 @@ def check_maps(
         )
     return maps.clamp(min=0)
 
-# %% ../../nbs/vision/05_saved.ipynb #4b704855
+# %% ../../nbs/vision/05_saved.ipynb #0f7f4ba4
 class SavedHeatmaps:
-    """Maps that a detector has saved: an array `heatmaps (B, 17, H, W)` in .npy, .npz or .safetensors, and perhaps `box (B, 3)`.
+    """Maps that a detector has saved in .npy, .npz or .safetensors: `heatmaps (B, 17, H, W)`, and perhaps `box (B, 3)`.
 
     Portraits such as ViTPose's 64×48 are padded to squares. Raises `DataFileError` for a file that cannot be read, and
     what `check_maps` raises.
@@ -107,7 +107,7 @@ class SavedHeatmaps:
         features = None if images is None or self.features is None else self.features.features_of(images)
         return image_detections(self.maps, self.peaks, features, self.box if box is None else box, crop, "coco_17")
 
-# %% ../../nbs/vision/05_saved.ipynb #1c5b6603
+# %% ../../nbs/vision/05_saved.ipynb #eb78cc35
 def read_crop_keypoints(
     path: str | Path,  # .json, .npy, .npz or .safetensors
     image_size: tuple[int, int]
@@ -115,10 +115,11 @@ def read_crop_keypoints(
     focal: float | None = None,  # pixels; None: the image's diagonal
     crop: Crop | None = None,  # squares of the image; None: around the points
 ) -> ImageDetections:
-    """COCO-17 key points of a file, `(17, 2 or 3)` or `(B, 17, 2 or 3)`: x and y in pixels of the image, and a score in [0, 1].
+    """COCO-17 key points of a file, `(17, 2 or 3)` or `(B, 17, 2 or 3)`.
 
-    Raises `DataFileError`, `ShapeError`, `NotFiniteError`, `ConfigError` (scores that are none, a box outside the
-    image) and `DegeneratePoseError` (all points in one place).
+    Numbers are x and y in pixels of the image, and a score in [0, 1]. Raises `DataFileError`, `ShapeError`,
+    `NotFiniteError`, `ConfigError` (scores that are none, a box outside the image) and `DegeneratePoseError` (all
+    points in one place).
     """
     path = Path(path)
     if path.suffix == ".json" and path.is_file():

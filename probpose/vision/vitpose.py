@@ -83,12 +83,12 @@ def _portraits(pictures: Tensor, height: int, width: int, whole: bool) -> Tensor
     first = (height - width) // 2
     return F.pad(small, (0, 0, first, height - width - first))
 
-# %% ../../nbs/vision/04_vitpose.ipynb #7722938f
+# %% ../../nbs/vision/04_vitpose.ipynb #54e37e84
 class VitPoseDetector:
-    """ViTPose (Xu et al., NeurIPS 2022) as `transformers` has it, the detector of HuMR; scores are the heights of its maps' peaks.
+    """ViTPose (Xu et al., NeurIPS 2022) as `transformers` has it, the detector of HuMR.
 
-    Raises `ConfigError` when the package or the weights are missing. Features, which ViTPose does not give, come from
-    another detector.
+    Scores are the heights of its maps' peaks. Features, which ViTPose does not give, come from another detector. Raises
+    `ConfigError` when the package or the weights are missing.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class VitPoseDetector:
                 "trained on COCO"
             )
 
-    def _raw(self, pictures: Tensor) -> Tensor:
+    def _portrait_maps(self, pictures: Tensor) -> Tensor:
         "Maps `(B, 17, 64, 48)` of square pictures `(B, 3, 256, 256)`."
         mean, std = (torch.tensor(values, device=pictures.device)[:, None, None] for values in _IMAGENET)
         seen = _portraits((pictures - mean) / std, self.height, self.width, self.whole)
@@ -132,7 +132,7 @@ class VitPoseDetector:
         with evaluating(self.model) as device:
             raw = torch.cat(
                 [
-                    self._raw(as_pictures(piece.to(device), self.height)).to(images.device)
+                    self._portrait_maps(as_pictures(piece.to(device), self.height)).to(images.device)
                     for piece in images.split(check_count(chunk, "chunk"))
                 ]
             )

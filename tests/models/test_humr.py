@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 import pytest
 import roma
 import torch
-from probpose.models.humr.evidence import pool_samples
-from probpose.models.humr.objective import hidden_joints, loss_weights, mask_term, mmd_targets
 from torch import Tensor, nn
 
 from probpose.core.devices import make_generator
@@ -28,6 +26,7 @@ from probpose.geometry.rotations import pack_rotations, unpack_rotations
 from probpose.losses.bodies import mask_loss, orthonormality_loss, reprojection_loss
 from probpose.losses.mmd import jointwise_mmd, mmd
 from probpose.models.humr.config import HuMRConfig
+from probpose.models.humr.evidence import pool_samples
 from probpose.models.humr.hypotheses import BodyHypotheses
 from probpose.models.humr.model import HuMR, supervision_ablation
 from probpose.models.humr.networks import (
@@ -38,6 +37,7 @@ from probpose.models.humr.networks import (
     pack_masks,
     project_to_crop,
 )
+from probpose.models.humr.objective import hidden_joints, loss_weights, mask_term, mmd_targets
 from probpose.models.humr.prohmr import ProHMR, ProHMRConfig, component_ablation
 from probpose.models.pretrained import load_pretrained
 

@@ -286,4 +286,4 @@ def test_without_warp_the_error_says_what_to_install(monkeypatch):
 
     monkeypatch.setattr(module, "import_optional", missing)
     with pytest.raises(ConfigError, match="pip install"):
-        module._warp.__wrapped__()
+        module.import_warp.__wrapped__()

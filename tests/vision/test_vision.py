@@ -1,4 +1,4 @@
-"""Contracts of probpose.detectors: evidence from pictures, the heatmap detector, other people's detectors, files, and their judgement."""
+"""Evidence from pictures: the heatmap detector, detectors of others, files, and how accurate all are."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ from probpose.vision.detections import ImageDetections
 from probpose.vision.hrnet import (
     HeatmapDetector,
     HeatmapDetectorConfig,
-    _Moved,
+    PictureTransform,
     heatmap_targets,
     load_detector,
     mirrored_rotations,
@@ -308,7 +308,7 @@ def test_mirrored_rotations_move_joints_to_their_mirror_images():
 
 
 def test_mirrored_points_change_sides():
-    still = _Moved(torch.ones(1), torch.zeros(1, 2), torch.tensor([True]))
+    still = PictureTransform(torch.ones(1), torch.zeros(1, 2), torch.tensor([True]))
     xy = torch.arange(42.0).view(1, 21, 2)
     went = still.keypoints(xy, 64)
     eyes = POINTS.index("left_eye"), POINTS.index("right_eye")
@@ -779,7 +779,7 @@ def test_saved_maps_that_lost_something(tmp_path, arrays, error, words):
 
 def test_key_points_are_counted_in_the_datas_cells():
     "A network of another resolution paints its bell at the same place of the picture."
-    still = _Moved(torch.ones(1), torch.zeros(1, 2), torch.tensor([False]))
+    still = PictureTransform(torch.ones(1), torch.zeros(1, 2), torch.tensor([False]))
     middle = torch.full((1, 21, 2), 31.5)
     assert torch.allclose(still.keypoints(middle, 128), torch.full((1, 21, 2), 63.5)) and torch.allclose(
         still.keypoints(middle, 64), middle

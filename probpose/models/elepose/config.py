@@ -13,7 +13,7 @@ from ...core.checks import check_count, choose
 from ...core.errors import ConfigError
 from ...geometry.skeletons import H36M_17
 
-# %% ../../../nbs/models/elepose/01_config.ipynb #cd5addf8
+# %% ../../../nbs/models/elepose/01_config.ipynb #3e97c225
 HUMAN36M_PROPORTIONS = (
     0.5181,
     1.7371,
@@ -46,7 +46,7 @@ class ElePoseConfig:
     prior_blocks: int = 8
     prior_hidden: int = 1024
     prior_layers: int = 2  # hidden layers of a coupling network: 2 in the paper, 1 in the released code
-    elevation: str = "learned"  # "learned"; "compensated": predicted per pose, turned back by a fixed range; "fixed": the fixed range alone, as earlier work
+    elevation: str = "learned"  # or "compensated": predicted, turned back by a fixed range; "fixed": that range alone
     fixed_range: float = 20.0  # degrees, half the fixed range of elevations
     normalise: str = (
         "dataset"  # 2D poses are divided by the "dataset"'s mean length from root to head, or by each "pose"'s own

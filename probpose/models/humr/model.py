@@ -11,8 +11,6 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from .evidence import check_maps, condition_parts, pick_samples, pool_samples, training_features
-from .objective import hypotheses_terms, supervised_terms, total_loss
 from torch import Tensor, nn
 
 from ...bodies.body import Body, load_body
@@ -26,8 +24,10 @@ from ...geometry.rotations import pack_rotations, unpack_rotations
 from ..diffpose.condition import EmbeddingTransformer
 from ..diffpose.config import DiffPoseConfig
 from .config import HuMRConfig, check_humr_config
+from .evidence import check_maps, condition_parts, pick_samples, pool_samples, training_features
 from .hypotheses import BodyHypotheses
 from .networks import DIM, RotationFlow, ShapeCameraHead, project_to_crop
+from .objective import hypotheses_terms, supervised_terms, total_loss
 from ..posterior import PosePosterior
 from ..pretrained import register
 from ...training.specs import OptimiserSpec

@@ -12,7 +12,7 @@ from .config import HuMRConfig
 from .model import HuMR
 from ..pretrained import register
 
-# %% ../../../nbs/models/humr/07_prohmr.ipynb #35f8ed06
+# %% ../../../nbs/models/humr/07_prohmr.ipynb #93eb8559
 @dataclass
 class ProHMRConfig(HuMRConfig):
     "Settings of ProHMR†, the baseline of HuMR's Tab. 1 to 3; the rest as in `HuMRConfig`."
@@ -26,7 +26,7 @@ class ProHMRConfig(HuMRConfig):
 
 @register(ProHMRConfig)
 class ProHMR(HuMR):
-    """The retrained ProHMR of HuMR's experiments: image feature, volume-preserving flow, reprojection of all hypotheses.
+    """The retrained ProHMR of HuMR's experiments: image feature, volume-preserving flow, all hypotheses reprojected.
 
     Source: Kolotouros et al., ICCV 2021, as retrained by Wehrbein et al., WACV 2025. Not the published ProHMR:
     backbone, camera and number of couplings are HuMR's, and instead of ProHMR's activation normalisation the flow has

@@ -72,11 +72,11 @@ def joint_of_bone(
         )
     return f"{side.lower()}_{found}"
 
-# %% ../../nbs/bodies/05_open_body.ipynb #879dbfdf
+# %% ../../nbs/bodies/05_open_body.ipynb #988954e3
 _LIMBS = (("upperarm01", "lowerarm01", "wrist"), ("upperleg01", "lowerleg01", "foot"))
 
 
-def _turns(heads: Tensor, at: Mapping[str, int]) -> dict[str, Tensor]:
+def _straightening_rotations(heads: Tensor, at: Mapping[str, int]) -> dict[str, Tensor]:
     "Global rotations `(N, 3, 3)` of the bones that straighten arms and legs."
     turns = {}
     for side, out in (("L", 1.0), ("R", -1.0)):
@@ -88,12 +88,12 @@ def _turns(heads: Tensor, at: Mapping[str, int]) -> dict[str, Tensor]:
         turns[f"foot.{side}"] = eye
         quarter = turns[f"upperarm01.{side}"]
         for _ in range(2):  # half of half
-            quarter = _half(quarter)
+            quarter = _half_rotation(quarter)
         turns[f"shoulder01.{side}"] = quarter
     return turns
 
 
-def _half(rotation: Tensor) -> Tensor:
+def _half_rotation(rotation: Tensor) -> Tensor:
     "The rotation by half the angle, for angles below 180°."
     halved = rotation + torch.eye(3).to(rotation)
     u, _, vh = torch.linalg.svd(halved)
@@ -114,7 +114,7 @@ def t_pose(
             f"rig: expected heads (N, {len(labels)}, 3) and weights for {vertices.shape[1]} vertices, got "
             f"{tuple(heads.shape)} and {tuple(weights.shape)}"
         )
-    turns, rotation, place = _turns(heads, {name: i for i, name in enumerate(labels)}), [], []
+    turns, rotation, place = _straightening_rotations(heads, {name: i for i, name in enumerate(labels)}), [], []
     for i, (name, p) in enumerate(zip(labels, parents)):
         rotation.append(turns.get(name, rotation[p] if p >= 0 else torch.eye(3).to(heads).expand(len(heads), 3, 3)))
         place.append(

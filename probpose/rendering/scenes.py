@@ -234,7 +234,7 @@ class SceneConfig:
         "The most people that a scene can have."
         return len(self.others)
 
-# %% ../../nbs/rendering/01_scenes.ipynb #91465857
+# %% ../../nbs/rendering/01_scenes.ipynb #8edaa0f4
 def random_view(
     config: SceneConfig = SceneConfig(),
     generator: torch.Generator | None = None,  # source of randomness
@@ -265,6 +265,7 @@ class Scene:
 
     @property
     def people(self) -> int:
+        "How many people there are, the target included."
         return len(self.looks)
 
 # %% ../../nbs/rendering/01_scenes.ipynb #b937646a

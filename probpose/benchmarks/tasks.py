@@ -51,6 +51,7 @@ from ..data import load
 from ..data.dataset import PoseDataset
 from ..distributions.priors import Moments, principal_components
 from ..evidence.fitting import fit_gaussians
+from ..geometry.rotations import unpack_rotations
 from ..ledger.places import shipped
 from ..metrics.pose import cps, pa_mpjpe
 from ..models.diffpose.config import diffpose_config
@@ -60,7 +61,7 @@ from ..models.elepose.model import ElePose
 from ..models.elepose.prior import image_pose
 from ..models.humr.config import HuMRConfig
 from ..models.humr.model import HuMR
-from ..models.humr.networks import from_6d, project_to_crop
+from ..models.humr.networks import project_to_crop
 from ..models.poseflow.config import PoseFlowConfig, poseflow_config
 from ..models.poseflow.model import LATENT, PoseFlow
 from ..models.pretrained import load_pretrained
@@ -476,7 +477,7 @@ def _one_by_one(model: HuMR, detections: ImageDetections, z: Tensor) -> tuple[Te
     answers = []
     for latent in z.split(1):
         vectors = model.flow.draw(latent, condition)
-        rotations = from_6d(vectors)
+        rotations = unpack_rotations(vectors)
         seen = project_to_crop(model.body.points("coco_17", rotations, betas), camera, f["box"])
         answers.append((rotations, model.flow.log_prob(vectors, condition), seen))
     return tuple(torch.cat(part) for part in zip(*answers))

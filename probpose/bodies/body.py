@@ -28,18 +28,29 @@ from ..core.errors import ConfigError, DataFileError, ShapeError
 from ..core.optional import import_optional
 from ..geometry.skeletons import POINT_SETS
 
-# %% ../../nbs/bodies/02_body.ipynb #91956c1a
-class _BodyParts(nn.Module):
-    "The arrays of a body model as buffers that do not travel with the weights of a network."
+# %% ../../nbs/bodies/02_body.ipynb #3f3e9648
+class _NoExtras(nn.Module):
+    "Stands for smplx's key points, whose vertex numbers hold for one topology only."
+
+    def forward(self, vertices: Tensor, joints: Tensor) -> Tensor:
+        return joints
+
+
+class Body(nn.Module):
+    """A body model: 22 joints, shape components, a surface (SMPL-X, Pavlakos et al. 2019; made by `load_body`).
+
+    Rotations are `(..., 22, 3, 3)` relative to the parent, the first one takes the body's frame (y up, x left, z ahead)
+    into the wanted frame; betas `(..., S)` are in standard deviations. Leading dimensions broadcast.
+    """
 
     def __init__(
         self,
-        arrays: Mapping[str, np.ndarray],
-        name: str,
-        path: Path,
-        num_betas: int,
-        regressors: Mapping[str, Tensor],
-        marks: dict[str, int],
+        arrays: Mapping[str, np.ndarray],  # of a model file, checked
+        name: str,  # "open", "smpl" or "smplx"
+        path: Path,  # the file, from which smplx makes surfaces
+        num_betas: int,  # S, shape components
+        regressors: Mapping[str, Tensor],  # point sets that replace the built-in ones
+        landmarks: dict[str, int],  # vertices of nose, eyes, ears and crown
     ):
         super().__init__()
         shapes = arrays["shapedirs"][:, :, : shape_components(arrays)]
@@ -48,10 +59,10 @@ class _BodyParts(nn.Module):
                 f"num_betas: expected at most {shapes.shape[2]}, the shape components of {name}, got {num_betas}"
             )
 
-        def wide(key):
+        def double(key):
             return torch.from_numpy(np.ascontiguousarray(arrays[key], dtype=np.float64))
 
-        template, weights, regressor = wide("v_template"), wide("weights"), wide("J_regressor")
+        template, weights, regressor = double("v_template"), double("weights"), double("J_regressor")
         shapes = torch.from_numpy(np.ascontiguousarray(shapes[:, :, :num_betas], dtype=np.float64))
         tree = [int(p) for p in arrays["kintree_table"][0].astype(np.int64)]
         folded = fold_regressor(weights, tree)
@@ -62,8 +73,8 @@ class _BodyParts(nn.Module):
         self.name, self.path, self.num_betas, self.vertex_count = name, path, num_betas, len(template)
         self.parents = (-1, *tree[1:22])
         self._levels = tree_levels(self.parents)
-        posed = wide("points_regressor") if "points_regressor" in arrays else regressor
-        self.regressors = make_point_sets(posed, marks) | {key: value.double() for key, value in regressors.items()}
+        posed = double("points_regressor") if "points_regressor" in arrays else regressor
+        self.regressors = make_point_sets(posed, landmarks) | {key: value.double() for key, value in regressors.items()}
         sets = self.regressors | {
             "surface": torch.nn.functional.one_hot(spread_evenly(len(template)), len(template)).double()
         }
@@ -77,15 +88,7 @@ class _BodyParts(nn.Module):
         }.items():
             self.register_buffer(key, tensor, persistent=False)
 
-# %% ../../nbs/bodies/02_body.ipynb #923d211a
-class Body(_BodyParts):
-    """A body model: 22 joints, shape components, a surface (SMPL-X, Pavlakos et al. 2019; made by `load_body`).
-
-    Rotations are `(..., 22, 3, 3)` relative to the parent, the first one takes the body's frame (y up, x left, z ahead)
-    into the wanted frame; betas `(..., S)` are in standard deviations. Leading dimensions broadcast.
-    """
-
-    def _lead(self, rotations: Tensor, betas: Tensor) -> torch.Size:
+    def _leading_shape(self, rotations: Tensor, betas: Tensor) -> torch.Size:
         "The leading dimensions of both; raises `ShapeError`."
         for name, value in (("rotations", rotations), ("betas", betas)):
             if not isinstance(value, Tensor) or value.dtype != self.rest.dtype or value.device != self.rest.device:
@@ -109,7 +112,7 @@ class Body(_BodyParts):
             ) from None
 
     def _pose(self, rotations: Tensor, betas: Tensor) -> tuple[Tensor, Tensor]:
-        lead = self._lead(rotations, betas)
+        lead = self._leading_shape(rotations, betas)
         rest = self.rest + torch.einsum("jds,...s->...jd", self.rest_shapes, betas)
         return chain_transforms(self._levels, self.parents, rotations.expand(*lead, 22, 3, 3), rest)
 
@@ -140,10 +143,6 @@ class Body(_BodyParts):
         "Standing straight with the arms stretched out to the sides."
         return torch.eye(3, device=self.rest.device).expand(22, 3, 3).clone()
 
-# %% ../../nbs/bodies/02_body.ipynb #56ca7c91
-class _Surface(Body):
-    "The part of a body that needs `smplx`."
-
     @property
     def _layer(self) -> nn.Module:
         "smplx's own module, made when first asked for."
@@ -170,33 +169,22 @@ class _Surface(Body):
         chunk: int = 64,  # bodies at a time
     ) -> Tensor:  # (..., V, 3) metres
         "The whole surface, through smplx; raises `ShapeError`, and `ConfigError` where smplx is not installed."
-        lead = self._lead(rotations, betas)
-        turns, shapes = (
-            rotations.expand(*lead, 22, 3, 3).reshape(-1, 22, 3, 3),
-            betas.expand(*lead, self.num_betas).reshape(-1, self.num_betas),
-        )
-        parts = [self._whole(t, s) for t, s in zip(turns.split(chunk), shapes.split(chunk)) if len(t)]
-        return (
-            torch.cat(parts).view(*lead, self.vertex_count, 3)
-            if parts
-            else rotations.new_zeros(*lead, self.vertex_count, 3)
-        )
+        lead = self._leading_shape(rotations, betas)
+        turns = rotations.expand(*lead, 22, 3, 3).reshape(-1, 22, 3, 3)
+        shapes = betas.expand(*lead, self.num_betas).reshape(-1, self.num_betas)
+        if not len(turns):
+            return rotations.new_zeros(*lead, self.vertex_count, 3)
+        surfaces = [self._surface(*part) for part in zip(turns.split(chunk), shapes.split(chunk))]
+        return torch.cat(surfaces).view(*lead, self.vertex_count, 3)
 
-    def _whole(self, turns: Tensor, shapes: Tensor) -> Tensor:
+    def _surface(self, turns: Tensor, shapes: Tensor) -> Tensor:
         layer, rest = self._layer, turns[:, 1:]
         if not hasattr(layer, "NUM_HAND_JOINTS"):  # SMPL: two more joints, at rest
             rest = torch.cat((rest, torch.eye(3).to(rest).expand(len(rest), 2, 3, 3)), 1)
         return layer(betas=shapes, global_orient=turns[:, :1], body_pose=rest).vertices
 
-
-class _NoExtras(nn.Module):
-    "Stands for smplx's key points, whose vertex numbers hold for one topology only."
-
-    def forward(self, vertices: Tensor, joints: Tensor) -> Tensor:
-        return joints
-
-# %% ../../nbs/bodies/02_body.ipynb #188fdadf
-def _marks(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, int]:
+# %% ../../nbs/bodies/02_body.ipynb #8cc0a758
+def _find_landmarks(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, int]:
     "The vertices of nose, eyes, ears and crown; raises `DataFileError` for a topology that nobody has marked."
     names = ("nose", "l_eye", "r_eye", "l_ear", "r_ear")
     if "landmark_vertices" in arrays:
@@ -214,7 +202,7 @@ def _marks(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, int]:
     }
 
 
-def _given(regressors: Mapping[str, str | Path] | None, vertices: int) -> dict[str, Tensor]:
+def _read_regressors(regressors: Mapping[str, str | Path] | None, vertices: int) -> dict[str, Tensor]:
     "Regressors from files; raises `DataFileError`."
     result = {}
     for name, path in (regressors or {}).items():
@@ -250,6 +238,5 @@ def load_body(
     arrays = read_body_arrays(path)
     check_body_arrays(path, arrays)
     name = "open" if "landmark_vertices" in arrays else {6890: "smpl"}.get(len(arrays["v_template"]), "smplx")
-    return _Surface(
-        arrays, name, path, num_betas, _given(regressors, len(arrays["v_template"])), _marks(arrays, path)
-    ).eval()
+    read = _read_regressors(regressors, len(arrays["v_template"]))
+    return Body(arrays, name, path, num_betas, read, _find_landmarks(arrays, path)).eval()

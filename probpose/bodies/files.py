@@ -89,27 +89,33 @@ def read_body_arrays(path: Path) -> dict[str, np.ndarray]:
         )
     return arrays
 
-# %% ../../nbs/bodies/03_files.ipynb #6213e076
-def check_body_arrays(path: Path, a: Mapping[str, np.ndarray]) -> None:
+# %% ../../nbs/bodies/03_files.ipynb #c79bc2eb
+def check_body_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     "Do the parts fit together? Raises `DataFileError`."
-    vertices, joints = len(a["v_template"]), a["J_regressor"].shape[0]
+    vertices, joints = len(arrays["v_template"]), arrays["J_regressor"].shape[0]
     wanted = {
         "v_template": (vertices, 3),
         "weights": (vertices, joints),
         "J_regressor": (joints, vertices),
         "kintree_table": (2, joints),
     }
-    wanted |= {"points_regressor": (22, vertices)} if "points_regressor" in a else {}
-    wrong = [f"{key} {a[key].shape} instead of {shape}" for key, shape in wanted.items() if a[key].shape != shape]
+    wanted |= {"points_regressor": (22, vertices)} if "points_regressor" in arrays else {}
+    wrong = [
+        f"{key} {arrays[key].shape} instead of {shape}" for key, shape in wanted.items() if arrays[key].shape != shape
+    ]
     for key in ("shapedirs", "posedirs"):
-        wrong += [] if a[key].shape[:2] == (vertices, 3) else [f"{key} {a[key].shape} instead of ({vertices}, 3, …)"]
+        wrong += (
+            []
+            if arrays[key].shape[:2] == (vertices, 3)
+            else [f"{key} {arrays[key].shape} instead of ({vertices}, 3, …)"]
+        )
     if vertices == 6890 and joints != 24:
         wrong.append(f"{joints} joints on SMPL's 6890 vertices instead of 24 (SMPL+H is not supported)")
     if joints < 22:
         wrong.append(f"{joints} joints instead of at least 22")
-    if not wrong and (a["f"].max() >= vertices or a["f"].shape[1:] != (3,)):
-        wrong.append(f"faces that name vertex {a['f'].max()} of {vertices}")
-    if not wrong and np.abs(a["weights"].astype(np.float64).sum(1) - 1).max() > 1e-2:
+    if not wrong and (arrays["f"].max() >= vertices or arrays["f"].shape[1:] != (3,)):
+        wrong.append(f"faces that name vertex {arrays['f'].max()} of {vertices}")
+    if not wrong and np.abs(arrays["weights"].astype(np.float64).sum(1) - 1).max() > 1e-2:
         wrong.append("skinning weights that do not sum to one")
     if wrong:
         raise DataFileError(

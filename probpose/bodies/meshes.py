@@ -146,7 +146,7 @@ def save_meshes(
         scene.add_geometry(mesh, node_name=name, geom_name=name)
     return write_atomic(path, _encoded(scene, path.suffix.lower()))
 
-# %% ../../nbs/bodies/04_meshes.ipynb #a79e5ec1
+# %% ../../nbs/bodies/04_meshes.ipynb #19ec4adf
 def _encoded(scene, suffix: str) -> bytes | str:
     "A scene of trimesh in one of the formats, as the contents of one file."
     if suffix == ".obj":
@@ -180,6 +180,7 @@ def _named(bodies: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_faces(faces: Tensor, count: int) -> None:
+    "Refuse triangles `(F, 3)` of other than `count` vertices; raises `ShapeError`."
     _tensor(faces, "faces", (None, 3))
     if faces.is_floating_point() or faces.min() < 0 or faces.max() >= count:
         raise ShapeError(

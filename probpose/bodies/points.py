@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from ..geometry.conversions import conversion_matrix
 from ..geometry.skeletons import BODY_JOINTS, BODY_LIMBS, H36M_17, LSP_14, MPII_16, POINT_SETS
 
-# %% ../../nbs/bodies/01_points.ipynb #884d381b
-def _rows(regressor: Tensor, marks: dict[str, int]) -> dict[str, Tensor]:  # name → (V,)
+# %% ../../nbs/bodies/01_points.ipynb #1a10c5fc
+def _named_regressors(regressor: Tensor, marks: dict[str, int]) -> dict[str, Tensor]:  # name → (V,)
     "Named rows that all point sets are mixed from."
 
     def one(vertex):
@@ -34,7 +34,7 @@ def _rows(regressor: Tensor, marks: dict[str, int]) -> dict[str, Tensor]:  # nam
 
 def make_point_sets(regressor: Tensor, marks: dict[str, int]) -> dict[str, Tensor]:  # name → (K, V)
     "The regressors of every joint set."
-    rows = _rows(regressor, marks)
+    rows = _named_regressors(regressor, marks)
 
     def both(parts):
         return [f"{side}_{part}" for part in parts for side in "lr"]

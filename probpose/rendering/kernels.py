@@ -14,7 +14,7 @@ import torch
 
 from ..core.optional import import_optional
 
-# %% ../../nbs/rendering/02_kernels.ipynb #e86d8e99
+# %% ../../nbs/rendering/02_kernels.ipynb #85434819
 @contextmanager
 def _silence():
     "Nothing is written to the process's standard error meanwhile, not even by compiled code."
@@ -24,7 +24,8 @@ def _silence():
         yield
     finally:
         os.dup2(kept, 2)
-        os.close(kept), os.close(nothing)
+        os.close(kept)
+        os.close(nothing)
 
 
 @lru_cache(maxsize=1)

@@ -82,53 +82,6 @@ def _check_box(box: Tensor) -> Tensor:
         raise ConfigError(f"box: expected a positive side over focal length, got {box.tolist()}")
     return box.detach().float()
 
-# %% ../../nbs/rendering/03_renderer.ipynb #107a25dd
-class _Meshes:
-    "Meshes of people who share one body's topology."
-
-    def __init__(
-        self,
-        body,  # a `probpose.bodies.body.Body`: `faces (F, 3)`, `vertices(rotations, betas)`, `skin_joint (V,)`, `num_betas`
-        size: int = 256,  # side of the pictures, px
-        device: str | torch.device = "auto",  # CUDA or CPU; any other renders on the CPU
-    ):
-        self.size, chosen = check_count(size, "size", 8), resolve_device(device)
-        self.device = f"cuda:{chosen.index or 0}" if chosen.type == "cuda" else "cpu"
-        faces, still = body.faces.cpu(), torch.eye(3, device=body.faces.device).repeat(22, 1, 1)
-        self.rest = body.vertices(still, torch.zeros(body.num_betas, device=body.faces.device)).detach().float().cpu()
-        self.vertex_count, self._patch = len(self.rest), _patches(body.skin_joint.cpu(), self.rest)
-        start = torch.zeros(self.vertex_count + 1, dtype=torch.long)
-        start[1:] = faces.flatten().bincount(minlength=self.vertex_count).cumsum(0)
-        around = faces.flatten().argsort(stable=True) // 3  # triangles of vertex 0, of vertex 1, …
-
-        def whole(values):
-            return import_warp().array(values.int().contiguous().numpy(), dtype=int, device=self.device)
-
-        self._faces, self._start, self._around = whole(faces), whole(start), whole(around)
-
-    def _surfaces(self, vertices: Tensor, box: Tensor):
-        "For people (P, V, 3): the nearest triangle of each in every pixel, and pixels and normals of their vertices."
-        wp, (normals, splat) = import_warp(), surface_kernels()
-        there = wp.from_torch(vertices.contiguous().to(self.device), dtype=wp.vec3)
-        normal, pixels = wp.empty(there.shape, dtype=wp.vec3), wp.empty(there.shape, dtype=wp.vec3)
-        wp.launch(
-            normals,
-            there.shape,
-            inputs=[
-                there,
-                self._faces,
-                self._start,
-                self._around,
-                wp.vec3(*box.tolist()),
-                float(self.size),
-                normal,
-                pixels,
-            ],
-        )
-        nearest = wp.full((len(vertices), self.size, self.size), 2**64 - 1, dtype=wp.uint64)
-        wp.launch(splat, (len(vertices), len(self._faces)), inputs=[pixels, self._faces, nearest])
-        return nearest, pixels, normal
-
 # %% ../../nbs/rendering/03_renderer.ipynb #bc00fd9c
 def _patches(skin_joint: Tensor, rest: Tensor) -> Tensor:  # (V,)
     "The patch of each vertex: its joint, or hair where the head is high or behind."
@@ -161,34 +114,121 @@ def _backdrop_arrays(backdrop: Backdrop) -> tuple[Tensor, Tensor, Tensor, Tensor
         backdrop.rectangles,
     )
 
-# %% ../../nbs/rendering/03_renderer.ipynb #665f4164
-class _Rays(_Meshes):
-    "What a cast needs besides meshes."
+# %% ../../nbs/rendering/03_renderer.ipynb #5a1b9523
+class Renderer:
+    """Ray casting of people who share one body's topology (Warp, on the CPU or CUDA).
+
+    The same input gives the same bits on the same machine. Raises `ConfigError` where Warp is not installed.
+    """
+
+    def __init__(
+        self,
+        body,  # a `bodies.body.Body`: `faces (F, 3)`, `vertices(rotations, betas)`, `skin_joint (V,)`, `num_betas`
+        size: int = 256,  # side of the pictures, px
+        device: str | torch.device = "auto",  # CUDA or CPU; any other renders on the CPU
+    ):
+        self.size, chosen = check_count(size, "size", 8), resolve_device(device)
+        self.device = f"cuda:{chosen.index or 0}" if chosen.type == "cuda" else "cpu"
+        faces, still = body.faces.cpu(), torch.eye(3, device=body.faces.device).repeat(22, 1, 1)
+        self.rest = body.vertices(still, torch.zeros(body.num_betas, device=body.faces.device)).detach().float().cpu()
+        self.vertex_count, self._patch = len(self.rest), _patches(body.skin_joint.cpu(), self.rest)
+        start = torch.zeros(self.vertex_count + 1, dtype=torch.long)
+        start[1:] = faces.flatten().bincount(minlength=self.vertex_count).cumsum(0)
+        around = faces.flatten().argsort(stable=True) // 3  # triangles of vertex 0, of vertex 1, …
+
+        def whole(values):
+            return import_warp().array(values.int().contiguous().numpy(), dtype=int, device=self.device)
+
+        self._faces, self._start, self._around = whole(faces), whole(start), whole(around)
+
+    def render(
+        self,
+        vertices: Tensor,  # (P, V, 3) metres, camera axes with their translations; the target first
+        scene: Scene,  # looks, things, lights, backdrop and box
+    ) -> Picture:
+        """The picture of a scene.
+
+        Raises `ShapeError` for another number of people or another topology, `NotFiniteError`, `ConfigError` for an
+        impossible box, and `NoPersonError` if the target is outside the picture or behind the camera.
+        """
+        vertices, box = _check_vertices(vertices, self.vertex_count, scene.people), _check_box(scene.box)
+        setting = scene.solids, scene.lights, scene.backdrop, box, scene.noise, scene.seed
+        picture = self._cast(vertices, self.colours(scene.looks), *setting)
+        if not picture.person.any():
+            where = "behind the camera" if vertices[0, :, 2].max() <= 0 else "outside the picture"
+            raise NoPersonError(
+                f"vertices: expected a target that is in the picture, got an image without a person: it is {where}, "
+                f"around {[round(x, 2) for x in vertices[0].mean(0).tolist()]} m; add the scene's "
+                "translation, and check the box"
+            )
+        return picture
+
+    def _plain(self, vertices: Tensor, box: Tensor, colour: tuple[float, float, float]) -> Picture:
+        "One mesh in one colour under plain light on white."
+        vertices = _check_vertices(vertices[None] if vertices.ndim == 2 else vertices, self.vertex_count, 1)
+        up = torch.tensor([0.0, -1.0, 0.0])
+        lights = Lights(
+            torch.nn.functional.normalize(torch.tensor([[-0.4, -0.7, -0.8], [0.8, -0.2, -0.5]]), dim=-1),
+            torch.tensor([[0.6] * 3, [0.2] * 3]),
+            torch.full((3,), 0.3),
+        )
+        backdrop = Backdrop("gradient", torch.ones(3, 3), 0.0, 1.0, (0.0, 1.0), torch.zeros(0, 7), up, 1.0)
+        colours = torch.tensor(colour).expand_as(vertices).contiguous()
+        return self._cast(vertices, colours, Solids.none(), lights, backdrop, _check_box(box))
+
+    def overlay(
+        self,
+        image: Tensor,  # (H, W, 3) uint8, a picture of the renderer's size
+        vertices: Tensor,  # (V, 3) metres, camera axes with translation
+        box: Tensor,  # (3,) CLIFF's numbers of the picture
+        colour: tuple[float, float, float] = (0.65, 0.74, 0.86),  # of the mesh
+        opacity: float = 0.85,
+    ) -> Tensor:  # (H, W, 3) uint8
+        "A mesh drawn over a picture; raises `ShapeError`, `NotFiniteError`, `ConfigError`."
+        if image.shape != (self.size, self.size, 3) or image.dtype != torch.uint8:
+            raise ShapeError(
+                f"image: expected ({self.size}, {self.size}, 3) uint8, got {tuple(image.shape)} {image.dtype}; make a "
+                "Renderer of the picture's size"
+            )
+        drawn = self._plain(vertices, box, colour)
+        mixed = torch.lerp(image.cpu().float(), drawn.image.float(), opacity).round().byte()
+        return torch.where(drawn.person[..., None], mixed, image.cpu())
+
+    def from_side(
+        self,
+        vertices: Tensor,  # (V, 3) metres, camera axes with translation
+        box: Tensor,  # (3,) CLIFF's numbers of the picture
+        colour: tuple[float, float, float] = (0.65, 0.74, 0.86),  # of the mesh
+        angle: float = 90.0,  # degrees about the vertical axis of the camera; 90 puts the camera's side to the left
+    ) -> Tensor:  # (H, W, 3) uint8
+        "The same mesh on white, turned about its own centre; raises `ShapeError`, `NotFiniteError`, `ConfigError`."
+        vertices = _check_vertices(vertices[None], self.vertex_count, 1)[0].cpu()
+        centre = (vertices.amin(0) + vertices.amax(0)) / 2
+        turn = roma.euler_to_rotmat("y", torch.tensor([-math.radians(angle)]))
+        return self._plain((vertices - centre) @ turn.T + centre, box, colour).image
 
     def colours(
         self,
         looks: tuple[Look, ...],  # P
     ) -> Tensor:  # (P, V, 3)
         "The colour of every vertex of P people."
-        total = torch.stack([look.patches[self._patch] for look in looks])
+        total, shirt = torch.stack([look.patches[self._patch] for look in looks]), torch.tensor(SHIRT)
         for colours, look in zip(total, looks):
             if look.stripe > 0:
-                colours[
-                    torch.isin(self._patch, torch.tensor(SHIRT))
-                    & ((self.rest[:, 1] / look.stripe).floor().long() % 2 == 1)
-                ] = look.second
+                odd = (self.rest[:, 1] / look.stripe).floor().long() % 2 == 1
+                colours[torch.isin(self._patch, shirt) & odd] = look.second
         return total
 
     def _cast(
         self,
-        vertices: Tensor,
-        colours: Tensor,
+        vertices: Tensor,  # (P, V, 3) metres, camera axes
+        colours: Tensor,  # (P, V, 3)
         solids: Solids,
         lights: Lights,
         backdrop: Backdrop,
-        box: Tensor,
-        noise: float = 0.0,
-        seed: int = 0,
+        box: Tensor,  # (3,) CLIFF's numbers
+        noise: float = 0.0,  # what the sensor's noise spans
+        seed: int = 0,  # of the noise and of the backdrop's texture
     ) -> Picture:
         "One cast of all rays."
         wp, trace = import_warp(), trace_rays()
@@ -224,91 +264,15 @@ class _Rays(_Meshes):
             )
             return Picture(*(torch.from_numpy(array.numpy().copy()) for array in out), people=len(vertices))
 
-# %% ../../nbs/rendering/03_renderer.ipynb #79925f7f
-class Renderer(_Rays):
-    """Ray casting of people who share one body's topology (Warp, on the CPU or CUDA); the same bits for the same input on the same machine.
-
-    Raises `ConfigError` where Warp is not installed.
-    """
-
-    def render(
-        self,
-        vertices: Tensor,  # (P, V, 3) metres, camera axes with their translations; the target first
-        scene: Scene,  # looks, things, lights, backdrop and box
-    ) -> Picture:
-        """The picture of a scene.
-
-        Raises `ShapeError` for another number of people or another topology, `NotFiniteError`, `ConfigError` for an
-        impossible box, and `NoPersonError` if the target is outside the picture or behind the camera.
-        """
-        vertices, box = _check_vertices(vertices, self.vertex_count, scene.people), _check_box(scene.box)
-        picture = self._cast(
-            vertices,
-            self.colours(scene.looks),
-            scene.solids,
-            scene.lights,
-            scene.backdrop,
-            box,
-            scene.noise,
-            scene.seed,
+    def _surfaces(self, vertices: Tensor, box: Tensor):
+        "For people (P, V, 3): the nearest triangle of each in every pixel, and pixels and normals of their vertices."
+        wp, (normals, splat) = import_warp(), surface_kernels()
+        points = wp.from_torch(vertices.contiguous().to(self.device), dtype=wp.vec3)
+        normal, pixels = wp.empty(points.shape, dtype=wp.vec3), wp.empty(points.shape, dtype=wp.vec3)
+        camera = wp.vec3(*box.tolist()), float(self.size)
+        wp.launch(
+            normals, points.shape, inputs=[points, self._faces, self._start, self._around, *camera, normal, pixels]
         )
-        if not picture.person.any():
-            where = "behind the camera" if vertices[0, :, 2].max() <= 0 else "outside the picture"
-            raise NoPersonError(
-                f"vertices: expected a target that is in the picture, got an image without a person: it is {where}, "
-                f"around {[round(x, 2) for x in vertices[0].mean(0).tolist()]} m; add the scene's "
-                "translation, and check the box"
-            )
-        return picture
-
-    def _plain(self, vertices: Tensor, box: Tensor, colour: tuple[float, float, float]) -> Picture:
-        "One mesh in one colour under plain light on white."
-        vertices, up = (
-            _check_vertices(vertices[None] if vertices.ndim == 2 else vertices, self.vertex_count, 1),
-            torch.tensor([0.0, -1.0, 0.0]),
-        )
-        lights = Lights(
-            torch.nn.functional.normalize(torch.tensor([[-0.4, -0.7, -0.8], [0.8, -0.2, -0.5]]), dim=-1),
-            torch.tensor([[0.6] * 3, [0.2] * 3]),
-            torch.full((3,), 0.3),
-        )
-        backdrop = Backdrop("gradient", torch.ones(3, 3), 0.0, 1.0, (0.0, 1.0), torch.zeros(0, 7), up, 1.0)
-        return self._cast(
-            vertices,
-            torch.tensor(colour).expand_as(vertices).contiguous(),
-            Solids.none(),
-            lights,
-            backdrop,
-            _check_box(box),
-        )
-
-    def overlay(
-        self,
-        image: Tensor,  # (H, W, 3) uint8, a picture of the renderer's size
-        vertices: Tensor,  # (V, 3) metres, camera axes with translation
-        box: Tensor,  # (3,) CLIFF's numbers of the picture
-        colour: tuple[float, float, float] = (0.65, 0.74, 0.86),  # of the mesh
-        opacity: float = 0.85,
-    ) -> Tensor:  # (H, W, 3) uint8
-        "A mesh drawn over a picture; raises `ShapeError`, `NotFiniteError`, `ConfigError`."
-        if image.shape != (self.size, self.size, 3) or image.dtype != torch.uint8:
-            raise ShapeError(
-                f"image: expected ({self.size}, {self.size}, 3) uint8, got {tuple(image.shape)} {image.dtype}; make a "
-                "Renderer of the picture's size"
-            )
-        drawn = self._plain(vertices, box, colour)
-        mixed = torch.lerp(image.cpu().float(), drawn.image.float(), opacity).round().byte()
-        return torch.where(drawn.person[..., None], mixed, image.cpu())
-
-    def from_side(
-        self,
-        vertices: Tensor,  # (V, 3) metres, camera axes with translation
-        box: Tensor,  # (3,) CLIFF's numbers of the picture
-        colour: tuple[float, float, float] = (0.65, 0.74, 0.86),  # of the mesh
-        angle: float = 90.0,  # degrees about the vertical axis of the camera; 90 puts the camera's side to the left
-    ) -> Tensor:  # (H, W, 3) uint8
-        "The same mesh on white, turned about its own centre; raises `ShapeError`, `NotFiniteError`, `ConfigError`."
-        vertices = _check_vertices(vertices[None], self.vertex_count, 1)[0].cpu()
-        centre = (vertices.amin(0) + vertices.amax(0)) / 2
-        turn = roma.euler_to_rotmat("y", torch.tensor([-math.radians(angle)]))
-        return self._plain((vertices - centre) @ turn.T + centre, box, colour).image
+        nearest = wp.full((len(vertices), self.size, self.size), 2**64 - 1, dtype=wp.uint64)
+        wp.launch(splat, (len(vertices), len(self._faces)), inputs=[pixels, self._faces, nearest])
+        return nearest, pixels, normal

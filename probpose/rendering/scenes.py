@@ -6,7 +6,7 @@
 __all__ = ['SHIRT', 'HAIR', 'PATTERNS', 'Look', 'random_look', 'Solids', 'Backdrop', 'Lights', 'random_backdrop', 'random_lights',
            'SceneConfig', 'random_view', 'Scene', 'random_scene']
 
-# %% ../../nbs/rendering/01_scenes.ipynb #cd2c78de
+# %% ../../nbs/rendering/01_scenes.ipynb #fc13873d
 import math
 from dataclasses import dataclass, fields
 
@@ -18,6 +18,7 @@ from ..core.checks import check_poses
 from ..core.errors import ConfigError, ShapeError
 from ..geometry.cameras import look_at_rotation, project
 from ..geometry.crops import Crop, box_numbers, crop_around
+from ..geometry.rotations import random_rotations
 
 # %% ../../nbs/rendering/01_scenes.ipynb #c1fa42f6
 _SKIN, SHIRT, _TROUSERS, _SHOES = (12, 15, 20, 21), (3, 6, 9, 13, 14), (0, 1, 2), (7, 8, 10, 11)
@@ -81,7 +82,7 @@ def random_look(
     stripe = float(_between(0.03, 0.09, generator)) if _chance(0.3, generator) else 0.0
     return Look(patches, stripe, second)
 
-# %% ../../nbs/rendering/01_scenes.ipynb #941be7e2
+# %% ../../nbs/rendering/01_scenes.ipynb #1d7bd4c9
 @dataclass(frozen=True, eq=False)
 class Solids:
     "O boxes and tubes in camera axes, metres."
@@ -124,11 +125,6 @@ class Solids:
 
     def __add__(self, other: "Solids") -> "Solids":
         return Solids(*(torch.cat([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)))
-
-
-def _random_turns(count: int, generator: torch.Generator | None) -> Tensor:  # (count, 3, 3)
-    "Rotations, evenly distributed."
-    return roma.unitquat_to_rotmat(torch.nn.functional.normalize(torch.randn(count, 4, generator=generator), dim=-1))
 
 # %% ../../nbs/rendering/01_scenes.ipynb #dd39a998
 PATTERNS = ("gradient", "checker", "stripes", "room")
@@ -238,7 +234,7 @@ class SceneConfig:
         "The most people that a scene can have."
         return len(self.others)
 
-# %% ../../nbs/rendering/01_scenes.ipynb #91465857
+# %% ../../nbs/rendering/01_scenes.ipynb #8edaa0f4
 def random_view(
     config: SceneConfig = SceneConfig(),
     generator: torch.Generator | None = None,  # source of randomness
@@ -269,6 +265,7 @@ class Scene:
 
     @property
     def people(self) -> int:
+        "How many people there are, the target included."
         return len(self.looks)
 
 # %% ../../nbs/rendering/01_scenes.ipynb #b937646a
@@ -296,7 +293,7 @@ def _place_others(points: Tensor, first: Tensor, view: Tensor, generator: torch.
         places.append(first + shift + (feet[0] - feet[person]) * up)
     return torch.stack(places)
 
-# %% ../../nbs/rendering/01_scenes.ipynb #58939782
+# %% ../../nbs/rendering/01_scenes.ipynb #54efe25b
 def _solids_at(targets: Tensor, shares: Tensor, generator: torch.Generator | None) -> Solids:
     "Boxes and tubes on the rays to points (O, 3), at the shares (O,) of their distance."
     count, scale = len(targets), shares[:, None]
@@ -304,7 +301,7 @@ def _solids_at(targets: Tensor, shares: Tensor, generator: torch.Generator | Non
     box = _between(0.05, 0.28, generator, count, 3)
     rod = torch.stack([_between(0.3, 1.0, generator, count), *[_between(0.03, 0.07, generator, count)] * 2], 1)
     centre = scale * (targets + 0.08 * torch.randn(count, 3, generator=generator))
-    turns = _random_turns(count, generator)
+    turns = random_rotations(count, generator)
     limb = tube & (torch.rand(count, generator=generator) < 0.4)
     colours = torch.where(limb[:, None], _blend(_SKIN_TONES, generator), _colours(count, generator))
     return Solids(tube, centre, turns, scale * torch.where(tube[:, None], rod, box), colours)
@@ -324,7 +321,7 @@ def _random_solids(joints: Tensor, config: SceneConfig, generator: torch.Generat
     )
     return _solids_at(targets, torch.cat([near, far]), generator)
 
-# %% ../../nbs/rendering/01_scenes.ipynb #7875ea9b
+# %% ../../nbs/rendering/01_scenes.ipynb #d199cf52
 def _random_crop(joints: Tensor, focal: float, config: SceneConfig, generator: torch.Generator | None) -> Crop:
     "The square around joints (K, 3), jittered, and now and then cutting."
     half = torch.tensor(config.image_size) / 2
@@ -339,7 +336,7 @@ def _random_crop(joints: Tensor, focal: float, config: SceneConfig, generator: t
 
 
 def random_scene(
-    points: Tensor,  # (P, K, 3) joints of the people who may appear, posed in camera axes around the origin, metres; the target first
+    points: Tensor,  # (P, K, 3) metres, joints of who may appear, camera axes, each around the origin; the target first
     view: Tensor,  # (3, 3) from `random_view`
     config: SceneConfig = SceneConfig(),
     generator: torch.Generator | None = None,  # source of randomness

@@ -20,7 +20,7 @@ from ..data.planar import camera_elevations, training_proportions, with_true_key
 from ..ledger.results import record, records_from, select
 from ..metrics.pose import pa_mpjpe
 from ..models import build
-from ..models.elepose.config import ElePoseConfig, as_released
+from ..models.elepose.config import ElePoseConfig, released_config
 from ..models.elepose.model import ElePose
 from ..models.posterior import PosePosterior
 from .measures import columns, judged
@@ -52,7 +52,7 @@ def elepose_variant(
 ) -> ElePose:
     "An untrained ElePose with the settings of one variant; raises `UnknownNameError`."
     config = ElePoseConfig.for_tier(tier, **{"seed": seed} | changes | _SETTINGS[choose(variant, _SETTINGS, "variant")])
-    return ElePose(as_released(config) if variant == "as_released" else config)
+    return ElePose(released_config(config) if variant == "as_released" else config)
 
 # %% ../../nbs/studies/08_elepose.ipynb #8b6cba1c
 class _ElePoseModels(Trained):

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..core.checks import choose
 from ..data.detected import DetectedImages, load_detected
 from ..evaluation.curves import expected_best
+from ..geometry.crops import crop_coordinates, map_pixels
 from ..ledger.results import record, select
 from ..metrics.masks import error_2d, mask_scores
 from ..metrics.pose import mpjpe, pa_mpjpe, pelvis, pve
@@ -23,7 +24,7 @@ from ..metrics.sets import spread_3d
 from ..models.humr.config import HuMRConfig
 from ..models.humr.hypotheses import BodyHypotheses
 from ..models.humr.model import HuMR, supervision_ablation
-from ..models.humr.networks import crop_coordinates, inside_mask, map_pixels, pack_masks
+from ..models.humr.networks import inside_mask, pack_masks
 from ..models.humr.prohmr import ProHMR, ProHMRConfig, component_ablation
 from .runner import Trained
 

@@ -50,6 +50,7 @@ from probpose.data import load
 from probpose.data.rendered import unpack_mask
 from probpose.evidence.fitting import draw_gaussians, fit_gaussians
 from probpose.evidence.gaussians import render_gaussians
+from probpose.geometry.crops import crop_coordinates
 from probpose.ledger.results import load_curves, load_results
 from probpose.losses.mmd import jointwise_mmd
 from probpose.metrics.pose import cps, pa_mpjpe
@@ -58,7 +59,7 @@ from probpose.models.diffpose.config import diffpose_config
 from probpose.models.diffpose.model import DiffPose
 from probpose.models.humr.config import HuMRConfig
 from probpose.models.humr.model import HuMR
-from probpose.models.humr.networks import crop_coordinates, inside_mask, pack_masks
+from probpose.models.humr.networks import inside_mask, pack_masks
 from probpose.models.poseflow.config import poseflow_config
 from probpose.models.poseflow.model import PoseFlow
 from probpose.studies.speed import SpeedStudy

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...core.batches import FeatureBatch
 from ...core.devices import make_generator
 from ...geometry.rotations import axis_rotation
 from ...losses.hypotheses import l2d
@@ -91,5 +92,5 @@ def elepose_gap(
     def noise():
         return make_generator(seed, model.device)
 
-    slow, fast = plain.losses(x, noise()), model.training_step({"x": x}, generator=noise())
+    slow, fast = plain.losses(x, noise()), model.training_step(FeatureBatch({"x": x}), generator=noise())
     return max(float(((slow[name] - fast[name]).abs() / fast[name].abs().clamp(min=1e-3)).detach()) for name in slow)

@@ -23,8 +23,11 @@ from ...data.rendered import unpack_mask
 from ...distributions.flows import reference_inverse, standard_normal_log_prob
 from ...evidence.gaussians import Gaussians, render_gaussians
 from ...evidence.maps import keypoints_from_heatmaps
-from ...models.humr.model import HuMR, mmd_targets
-from ...models.humr.networks import DIM, crop_coordinates, from_6d, map_pixels, project_to_crop
+from ...geometry.crops import crop_coordinates, map_pixels
+from ...geometry.rotations import unpack_rotations
+from ...models.humr.model import HuMR
+from ...models.humr.networks import DIM, project_to_crop
+from ...models.humr.objective import loss_weights, mmd_targets
 from ...training.order import BatchOrder
 from ...vision.detections import ImageDetections
 
@@ -186,7 +189,9 @@ class PlainHuMR:
 
     def project(self, vectors: Tensor, betas: Tensor, camera: Tensor, box: Tensor) -> Tensor:
         "Crop coordinates (n, B, 17, 2) of bodies with all their vertices."
-        _, points = self.body.points(from_6d(vectors).flatten(0, 1), betas.expand(len(vectors), -1, -1).flatten(0, 1))
+        _, points = self.body.points(
+            unpack_rotations(vectors).flatten(0, 1), betas.expand(len(vectors), -1, -1).flatten(0, 1)
+        )
         return project_to_crop(points.unflatten(0, vectors.shape[:2]), camera, box)
 
     def losses(self, f: dict[str, Tensor], noise: torch.Generator) -> dict[str, Tensor]:
@@ -205,7 +210,7 @@ class PlainHuMR:
             "camera": (torch.exp(-10 * camera[:, 0]) ** 2).mean(),
             "2d": (projected[0] - f["truth"])[kept].abs().sum((1, 2)).mean(),
         } | self.random_terms(projected[1:], f, draws["choice"])
-        return {"loss": sum(self.model._weights()[name] * value for name, value in terms.items())} | terms
+        return {"loss": sum(loss_weights(self.model.config)[name] * value for name, value in terms.items())} | terms
 
     def random_terms(self, projected: Tensor, f: dict[str, Tensor], choice: Tensor) -> dict[str, Tensor]:
         "What hypotheses (n, B, 17, 2) are told by heatmaps and masks."

@@ -54,16 +54,27 @@ def mean_bone_lengths(points: Tensor) -> Tensor:  # (B, 17, 2) → (B,)
         )
     return lengths
 
-# %% ../../../nbs/models/elepose/02_prior.ipynb #986f18bd
-class _PriorNetwork(nn.Module):
-    "What a prior consists of, and how it is asked."
+# %% ../../../nbs/models/elepose/02_prior.ipynb #d9143cbe
+def _image_poses(dataset, size: int):
+    "2D poses of a data set, `size` at a time."
+    for index in torch.arange(len(dataset)).split(size):
+        yield image_pose(dataset.batch(index)["detections"])
+
+
+class PosePrior(nn.Module):
+    """A density of 2D poses, principal components and a flow (ElePose, section 3).
+
+    `ElePose.stages` lists it before the lifting network.
+    """
 
     def __init__(self, config: ElePoseConfig | None = None):
         super().__init__()
-        c = self.config = config or ElePoseConfig()
-        check_elepose_config(c)
-        self.subspace = Subspace(2 * len(H36M_17.bones), c.bases)
-        self.flow = AllInOneFlow(self.subspace.width, c.prior_blocks, c.prior_hidden, c.prior_layers, c.seed)
+        config = self.config = config or ElePoseConfig()
+        check_elepose_config(config)
+        self.subspace = Subspace(2 * len(H36M_17.bones), config.bases)
+        self.flow = AllInOneFlow(
+            self.subspace.width, config.prior_blocks, config.prior_hidden, config.prior_layers, config.seed
+        )
         self.register_buffer("unit", torch.zeros(()))  # pixels from root to head, the data set's mean; 0 until fitted
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
@@ -84,33 +95,20 @@ class _PriorNetwork(nn.Module):
         "Log-density `(N,)` of scaled poses in the subspace, nats."
         return self.flow.log_prob(self.coordinates(x)) + self.subspace.log_volume
 
-# %% ../../../nbs/models/elepose/02_prior.ipynb #e64f5a68
-def _chunks(dataset, size: int):
-    "2D poses of a data set, chunk by chunk."
-    for index in torch.arange(len(dataset)).split(size):
-        yield image_pose(dataset.batch(index)["detections"])
-
-
-class PosePrior(_PriorNetwork):
-    """A density of 2D poses, principal components and a flow (ElePose, section 3).
-
-    `ElePose.stages` lists it before the lifting network.
-    """
-
     def fit(self, dataset, chunk: int = 2048) -> "PosePrior":
         """Fix unit and subspace from the 2D poses of a data set, streaming over chunks.
 
         Raises `DegeneratePoseError` and what `principal_components` raises.
         """
         if self.config.normalise == "dataset":
-            total = sum(float(points[:, _HEAD].norm(dim=-1).double().sum()) for points in _chunks(dataset, chunk))
+            total = sum(float(points[:, _HEAD].norm(dim=-1).double().sum()) for points in _image_poses(dataset, chunk))
             if not total > 1e-6 * len(dataset):
                 raise DegeneratePoseError(
                     f"keypoints: root and head coincide in all {len(dataset)} poses, so their size is unknown; check "
                     "the order of the joints"
                 )
             self.unit.fill_(total / len(dataset))
-        self.subspace.fit(self.scaled(points)[:, 1:].flatten(1) for points in _chunks(dataset, chunk))
+        self.subspace.fit(self.scaled(points)[:, 1:].flatten(1) for points in _image_poses(dataset, chunk))
         return self
 
     def prepare(self, dataset, chunk: int = 2048) -> Prepared:
@@ -118,7 +116,7 @@ class PosePrior(_PriorNetwork):
         with torch.no_grad():
             self.fit(dataset, chunk)
             return Prepared(
-                {"u": torch.cat([self.coordinates(self.scaled(points)) for points in _chunks(dataset, chunk)])},
+                {"u": torch.cat([self.coordinates(self.scaled(points)) for points in _image_poses(dataset, chunk)])},
                 dataset.fingerprint,
             )
 
@@ -133,13 +131,13 @@ class PosePrior(_PriorNetwork):
 
     def optimisers(self) -> dict[str, OptimiserSpec]:
         "Adam with the paper's rate, divided by ten three times over the training."
-        c = self.config
+        config = self.config
         return {
             "main": OptimiserSpec(
                 list(self.flow.parameters()),
-                lr=c.prior_lr,
-                weight_decay=c.weight_decay,
-                schedule=lambda done: 0.1 ** sum(done >= at for at in c.prior_drops),
+                lr=config.prior_lr,
+                weight_decay=config.weight_decay,
+                schedule=lambda done: 0.1 ** sum(done >= at for at in config.prior_drops),
             )
         }
 

@@ -109,62 +109,43 @@ _TIERS = {
     "full": dict(features=240),
 }
 
-# %% ../../../nbs/models/humr/01_config.ipynb #a8e96728
-_COUNTS = (
-    "features",
-    "pose_hidden",
-    "pose_features",
-    "embedding_samples",
-    "embedding_channels",
-    "embedding_layers",
-    "embedding_features",
-    "blocks",
-    "hidden",
-    "hidden_layers",
-    "head_hidden",
-    "head_iterations",
-    "betas",
-    "pool",
-)
-
-
-def check_humr_config(c: HuMRConfig) -> None:
-    for name, options in (
-        ("kind", ("affine", "additive")),
-        ("random_supervision", ("mmd", "none", "all", "visible")),
-        ("mask_targets", ("joint", "any")),
+# %% ../../../nbs/models/humr/01_config.ipynb #9977ffc5
+def check_humr_config(config: HuMRConfig) -> None:
+    "Refuse settings that cannot be; raises `ConfigError` or `UnknownNameError`."
+    choose(config.kind, ("affine", "additive"), "kind")
+    choose(config.random_supervision, ("mmd", "none", "all", "visible"), "random_supervision")
+    choose(config.mask_targets, ("joint", "any"), "mask_targets")
+    least = {"samples": 3, "mask_dilation": 0, "embedding_samples": 2}
+    for name in ("features", "pose_hidden", "pose_features", "blocks", "hidden", "hidden_layers", "betas", "pool"):
+        check_count(getattr(config, name), name)
+    for name in (
+        "head_hidden",
+        "head_iterations",
+        *(f"embedding_{part}" for part in ("channels", "layers", "features")),
     ):
-        choose(getattr(c, name), options, name)
-    for name in _COUNTS:
-        check_count(getattr(c, name), name)
-    (
-        check_count(c.samples, "samples", 3),
-        check_count(c.mask_dilation, "mask_dilation", 0),
-        check_count(c.embedding_samples, "embedding_samples", 2),
-    )
-    if not (c.use_features or c.use_pose2d or c.use_box or c.condition_embedding):
+        check_count(getattr(config, name), name)
+    for name, count in least.items():
+        check_count(getattr(config, name), name, count)
+    if not (config.use_features or config.use_pose2d or config.use_box or config.condition_embedding):
         raise ConfigError(
             "condition: expected at least one part, got none; set use_features, use_pose2d, use_box or "
             "condition_embedding"
         )
-    for name in [
-        n for n in vars(c) if n.startswith("weight_") or n in ("random_weight", "target_noise", "least_value")
-    ]:
-        if not 0 <= getattr(c, name) < math.inf:
-            raise ConfigError(f"{name}: expected a number of at least 0, got {getattr(c, name)!r}")
-    if not 0 <= c.head_dropout < 1 or not 0 <= c.unsure[0] < c.unsure[1] <= 1 or not 0 <= c.visible <= 1:
+    weights = [name for name in vars(config) if name.startswith("weight_")]
+    for name in (*weights, "random_weight", "target_noise", "least_value"):
+        if not 0 <= getattr(config, name) < math.inf:
+            raise ConfigError(f"{name}: expected a number of at least 0, got {getattr(config, name)!r}")
+    low, high = config.unsure
+    if not 0 <= config.head_dropout < 1 or not 0 <= low < high <= 1 or not 0 <= config.visible <= 1:
         raise ConfigError(
             "head_dropout, unsure, visible: expected numbers in [0, 1], the first below 1 and unsure an interval, got "
-            f"{c.head_dropout}, {c.unsure}, {c.visible}"
+            f"{config.head_dropout}, {config.unsure}, {config.visible}"
         )
-    if check_count(c.mask_grid, "mask_grid") % 8 or c.mask_grid > 256:
-        raise ConfigError(f"mask_grid: expected a multiple of 8 up to 256, got {c.mask_grid}")
-    if (
-        len(c.bandwidths) == 0
-        or min(c.bandwidths) <= 0
-        or (c.filter_distance is not None and not c.filter_distance > 0)
-    ):
+    if check_count(config.mask_grid, "mask_grid") % 8 or config.mask_grid > 256:
+        raise ConfigError(f"mask_grid: expected a multiple of 8 up to 256, got {config.mask_grid}")
+    filtered = config.filter_distance is None or config.filter_distance > 0
+    if not config.bandwidths or min(config.bandwidths) <= 0 or not filtered:
         raise ConfigError(
-            f"bandwidths and filter_distance: expected positive numbers (or filter_distance=None), got {c.bandwidths} "
-            f"and {c.filter_distance}"
+            "bandwidths and filter_distance: expected positive numbers (or filter_distance=None), got "
+            f"{config.bandwidths} and {config.filter_distance}"
         )

@@ -1,0 +1,75 @@
+"""HuMR: what is read off detections and batches, and what is refused."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from probpose.core.devices import make_generator
+from probpose.core.errors import (
+    ConfigError,
+    DegeneratePoseError,
+    NotFiniteError,
+    ShapeError,
+)
+from probpose.evidence.detections import Detections
+from probpose.models.humr.evidence import pool_samples
+
+
+def test_a_pool_never_holds_a_discarded_value():
+    maps = torch.zeros(1, 17, 64, 64)
+    maps[0, :, 10:20, 10:20], maps[0, 0] = 0.04, 0.0
+    maps[0, 1:, 30, 40], maps[0, 1:, 31, 40] = 0.6, 0.3
+    pool = pool_samples(maps, 200, 0.05, make_generator(0))
+    assert (pool["values"][0, :, 0] == 0).all() and (pool["values"][0, :, 1:] >= 0.05 * 255).all()
+    share = (pool["pixels"][0, 1:, 1:, 1] == 30).float().mean()
+    assert (pool["pixels"][0, 0, 1:] == torch.tensor([40, 30])).all() and abs(float(share) - 2 / 3) < 0.05
+
+
+@pytest.mark.parametrize(
+    "changes, error, words",
+    [
+        (dict(features=None), ConfigError, "use_features=False"),
+        (dict(features=torch.zeros(5, 720)), ShapeError, "features=720"),
+        (dict(features=torch.full((5, 240), float("nan"))), NotFiniteError, "features"),
+        (dict(box=None), ConfigError, "use_box=False"),
+        (dict(box=torch.zeros(5, 3)), ConfigError, "focal length"),
+        (dict(box=torch.full((5, 3), float("inf"))), NotFiniteError, "box"),
+        (dict(box=torch.ones(5, 4)), ShapeError, "box"),
+        (dict(scores=torch.zeros(5, 17)), DegeneratePoseError, "person"),
+    ],
+)
+def test_bad_detections(detections, changes, error, words, humr):
+    model = humr()
+    for call in (lambda d: model.sample(d, 2), lambda d: model.hypotheses(d, 2), model.mode):
+        with pytest.raises(error, match=words):
+            call(replace(detections, **changes))
+
+
+def test_other_joint_sets_and_missing_maps(batch, detections, humr):
+    with pytest.raises(ShapeError, match="coco_17"):
+        humr().mode(Detections.from_keypoints(torch.rand(2, 16, 2) * 100))
+    for model, call in (
+        (humr(), lambda m, d: m.training_step(batch | {"detections": d})),
+        (humr(condition_embedding=True), lambda m, d: m.mode(d)),
+    ):
+        with pytest.raises(ConfigError, match="heatmaps"):
+            call(model, replace(detections, heatmaps=None))
+
+
+def test_bad_batches(batch, humr):
+    model = humr()
+    with pytest.raises(ConfigError, match="mask without a pixel"):
+        model.features(batch | {"masks": torch.zeros_like(batch["masks"])})
+    with pytest.raises(ShapeError, match="keypoints_true"):
+        model.features(batch | {"keypoints_true": batch["keypoints_true"][:, :16]})
+    with pytest.raises(ShapeError, match="rotations"):
+        model.features(batch | {"rotations": batch["rotations"][:, :21]})
+    with pytest.raises(NotFiniteError, match="keypoints_true"):
+        model.features(batch | {"keypoints_true": batch["keypoints_true"] * float("nan")})
+    with pytest.raises(ConfigError, match="box"):
+        humr(use_box=False).features(batch | {"detections": replace(batch["detections"], box=None)})
+    with pytest.raises(ShapeError, match="rotations"):
+        model.rotation_log_prob(batch["rotations"][:2], batch["detections"])
+    with pytest.raises(ConfigError, match="whole number"):
+        model.hypotheses(batch["detections"], 0)

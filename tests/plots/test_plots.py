@@ -25,7 +25,7 @@ from probpose.plots.maps import ellipse_points, heatmap_overlay, joint_heatmaps
 from probpose.plots.methods import method_selector
 from probpose.plots.poses import pose_figure, pose_panels, skeleton_figure, two_views
 from probpose.plots.scenes import VIEWS
-from probpose.plots.style import GREY, upright
+from probpose.plots.style import GREY, to_drawing_axes
 from probpose.plots.tables import score_heatmap
 from probpose.plots.tradeoffs import tradeoff_figure
 
@@ -146,8 +146,8 @@ def test_people_stand_upright_in_every_view(view):
 
 
 def test_drawing_axes_are_a_rotation():
-    assert np.linalg.det(upright(torch.eye(3))) == pytest.approx(1)
-    drawn = upright(PERSON)
+    assert np.linalg.det(to_drawing_axes(torch.eye(3))) == pytest.approx(1)
+    drawn = to_drawing_axes(PERSON)
     assert drawn[16, 0] < 0 < drawn[13, 0], "seen from the front, the right hand is on the left"
     assert np.allclose(
         np.linalg.norm(drawn[1:] - drawn[:-1], axis=-1), (PERSON[1:] - PERSON[:-1]).norm(dim=-1).numpy(), atol=2e-3
@@ -276,11 +276,14 @@ def test_menu_switches_each_methods_traces_and_nothing_else():
 
 def test_menu_shows_every_hypothesis_and_its_projection_in_fixed_axes():
     fig = method_selector(METHODS, MAPS, POINTS, PERSON, FLAT)
-    menu, everything = fig.layout.updatemenus[0], np.concatenate([upright(h).reshape(-1, 3) for h in METHODS.values()])
+    menu, everything = (
+        fig.layout.updatemenus[0],
+        np.concatenate([to_drawing_axes(h).reshape(-1, 3) for h in METHODS.values()]),
+    )
     for (name, hypotheses), button in zip(METHODS.items(), menu.buttons):
         mine = [fig.data[i] for i, on in zip(button.args[1], button.args[0]["visible"]) if on]
         drawn = {v for trace in mine if trace.type == "scatter3d" for v in trace.x if v is not None}
-        assert drawn == set(upright(hypotheses)[..., 0].ravel().tolist())
+        assert drawn == set(to_drawing_axes(hypotheses)[..., 0].ravel().tolist())
         (cloud,) = [trace for trace in mine if trace.type == "scatter"]
         assert np.allclose(np.stack([cloud.x, cloud.y], -1), FLAT[name].reshape(-1, 2).numpy(), atol=0.051)
     for axis, values in zip(("xaxis", "yaxis", "zaxis"), everything.T):
@@ -307,7 +310,7 @@ def test_menu_thins_hypotheses_and_projections_alike():
     cloud = next(trace for trace in fig.data if trace.type == "scatter" and trace.visible)
     kept = np.unique(cloud.x).astype(int)
     drawn = {v for trace in fig.data if trace.type == "scatter3d" and trace.visible for v in trace.x if v is not None}
-    assert len(kept) == 5 and drawn == set(upright(HYPOTHESES[kept])[..., 0].ravel().tolist())
+    assert len(kept) == 5 and drawn == set(to_drawing_axes(HYPOTHESES[kept])[..., 0].ravel().tolist())
 
 
 def test_selector_of_many_hypotheses_stays_small():

@@ -13,7 +13,7 @@ from probpose.core.errors import ConfigError, NotFiniteError, ShapeError, Unknow
 from probpose.plots.meshes import mesh_figure
 from probpose.plots.pictures import image_grid, mask_outline, overlay_figure
 from probpose.plots.scenes import VIEWS
-from probpose.plots.style import GREY, upright
+from probpose.plots.style import GREY, to_drawing_axes
 
 pytest.importorskip("PIL")
 
@@ -206,7 +206,7 @@ def test_bodies_in_a_row_do_not_hide_each_other(view):
 def test_thinned_surfaces_keep_the_shape_and_the_order():
     fig = mesh_figure(BODIES, FACES, arrangement="menu", most=3, floor=False, cell=0.05)
     kept = [0, 4, 7]  # evenly chosen
-    for i, trace, body in zip(kept, meshes(fig), upright(BODIES)[kept]):
+    for i, trace, body in zip(kept, meshes(fig), to_drawing_axes(BODIES)[kept]):
         drawn = np.stack([trace.x, trace.y, trace.z], -1)
         assert len(drawn) < len(body) / 3 and np.abs(drawn[:, None] - body[None]).sum(-1).min(1).max() < 2e-3, (
             "vertices of the body itself"

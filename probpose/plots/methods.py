@@ -51,14 +51,9 @@ def _select_methods(values, methods: Mapping, name: str) -> dict:
 # %% ../../nbs/plots/05_methods.ipynb #d087f93f
 def _add_method(fig, hypotheses, density, body: Skeleton, most: int) -> np.ndarray:
     "Draw one method's hypotheses into the scene in three steps of opacity; returns the points drawn, (N, 3)."
-    points, density = choose_hypotheses(hypotheses, density, most)
-    if points.shape[1] != body.num_joints:
-        raise ShapeError(
-            f"hypotheses: expected the {body.num_joints} joints of {body.name}, got {points.shape[1]}; pass skeleton=…"
-        )
-    for opacity, members in group_by_opacity(
-        _measure_crowding(points) if density is None else density, len(points), levels=3
-    ):
+    points, density = choose_hypotheses(hypotheses, density, body, most)
+    density = _measure_crowding(points) if density is None else density
+    for opacity, members in group_by_opacity(density, len(points), levels=3):
         add_body_3d(fig, points[members], body, "hypotheses", width=3, opacity=opacity, legend=False)
     return points.reshape(-1, 3)
 

@@ -74,18 +74,10 @@ def add_body_3d(
 
 # %% ../../nbs/plots/02_scenes.ipynb #12ed4529
 def group_by_opacity(density, count: int, levels: int = 5) -> list[tuple[float, np.ndarray]]:
-    """Opacity and indices of groups of hypotheses, from faint to clear; one group if there is no density.
-
-    Raises `ShapeError`, `NotFiniteError`.
-    """
+    "Opacity and indices of groups of hypotheses with densities (count,), from faint to clear; one group without them."
     strongest = min(0.85, max(0.1, 2.5 / count**0.6))
     if density is None:
         return [(0.6 * strongest, np.arange(count))]
-    density = as_array(density, "density", digits=12)
-    if density.shape != (count,):
-        raise ShapeError(
-            f"density: expected one number for each of the {count} hypotheses drawn from, got shape {density.shape}"
-        )
     parts = np.array_split(np.argsort(density, kind="stable"), min(levels, count))
     return [(strongest * (0.2 + 0.8 * (i + 1) / len(parts)), part) for i, part in enumerate(parts)]
 
@@ -156,7 +148,7 @@ def add_floor(fig, points: np.ndarray, scene: str = "scene") -> np.ndarray:
     return np.concatenate([points, np.array(along).reshape(-1, 3)])
 
 # %% ../../nbs/plots/02_scenes.ipynb #c0ac93f0
-def choose_hypotheses(hypotheses, density, most: int) -> tuple[np.ndarray, np.ndarray | None]:
+def choose_hypotheses(hypotheses, density, body: Skeleton, most: int) -> tuple[np.ndarray, np.ndarray | None]:
     """At most `most` evenly chosen hypotheses (M, J, 3) in drawing axes, and their densities (M,), if there are any.
 
     Raises `ShapeError`, `NotFiniteError`, `ConfigError`.
@@ -167,6 +159,10 @@ def choose_hypotheses(hypotheses, density, most: int) -> tuple[np.ndarray, np.nd
         raise ShapeError(
             f"hypotheses: expected (M, J, 3) of one image with M of at least 1, got {tuple(np.shape(hypotheses))}; "
             "pick an image first, e.g. samples[:, 0]"
+        )
+    if points.shape[1] != body.num_joints:
+        raise ShapeError(
+            f"hypotheses: expected the {body.num_joints} joints of {body.name}, got {points.shape[1]}; pass skeleton=…"
         )
     keep = choose_rows(len(points), most)
     if density is not None:
@@ -193,11 +189,7 @@ def draw_hypotheses(fig, hypotheses, target, mode, density, body, most, scene="s
 
     `density (M,)` sets the opacity, `most` says how many are drawn. Raises `ShapeError`, `NotFiniteError`.
     """
-    points, density = choose_hypotheses(hypotheses, density, most)
-    if points.shape[1] != body.num_joints:
-        raise ShapeError(
-            f"hypotheses: expected the {body.num_joints} joints of {body.name}, got {points.shape[1]}; pass skeleton=…"
-        )
+    points, density = choose_hypotheses(hypotheses, density, body, most)
     drawn = [points.reshape(-1, 3)]
     if legend:
         add_legend_key(fig, "hypotheses", COLOURWAY[0], three=True)

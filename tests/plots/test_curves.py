@@ -26,8 +26,6 @@ def noise(*shape, seed=0):
 
 
 HYPOTHESES = PERSON + 0.05 * noise(200, 17, 3)
-
-
 RUNS = pd.DataFrame(
     [
         dict(variant=v, hypotheses=n, action=a, seed=s, value=50 / n + 4 * s + 9 * (v == "b") + 2 * (a == "sit"))
@@ -37,11 +35,7 @@ RUNS = pd.DataFrame(
         for s in (0, 1, 2)
     ]
 )
-
-
 LEVELS = torch.linspace(0.05, 0.95, 19)
-
-
 FIGURES = {
     "curve": lambda: error_curve(RUNS, log_x=True, references={"published": 20.0}),
     "bars": lambda: bar_comparison(RUNS, hatched=["b"]),

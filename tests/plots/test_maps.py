@@ -16,17 +16,9 @@ def noise(*shape, seed=0):
 
 
 POINTS = 31 + 24 * rest_pose("mpii_16")[:, :2]
-
-
 COVARIANCE = torch.diag_embed(4 + 20 * noise(16, 2).square())
-
-
 FIT = Gaussians(torch.ones(16), POINTS, COVARIANCE, torch.ones(16, dtype=torch.bool), torch.zeros(16))
-
-
 MAPS = render_gaussians(FIT)
-
-
 FIGURES = {
     "overlay": lambda: heatmap_overlay(MAPS, FIT, POINTS, POINTS + noise(50, 16, 2), POINTS),
     "one map": lambda: heatmap_overlay(MAPS[0]),

@@ -32,20 +32,10 @@ def ball(radius=0.4, rings=60):
 
 
 BALL, FACES = ball()
-
-
 BODIES = BALL + 0.05 * noise(8, 1, 3)
-
-
 Y, X = torch.meshgrid(torch.arange(256), torch.arange(256), indexing="ij")
-
-
 MASKS = torch.stack([((X - 100 - 20 * i) / 40).square() + ((Y - 128) / 90).square() < 1 for i in range(5)])
-
-
 IMAGES = torch.where(MASKS[..., None], torch.tensor([200, 160, 120]), (X // 2)[None, ..., None]).to(torch.uint8)
-
-
 POINTS = torch.tensor([[25.0, 30.0], [30.0, 20.0], [35.0, 40.0], [40.0, 30.0], [45.0, 30.0]])
 
 

@@ -19,26 +19,12 @@ def noise(*shape, seed=0):
 
 
 HYPOTHESES = PERSON + 0.05 * noise(200, 17, 3)
-
-
 POINTS = 31 + 24 * rest_pose("mpii_16")[:, :2]
-
-
 COVARIANCE = torch.diag_embed(4 + 20 * noise(16, 2).square())
-
-
 FIT = Gaussians(torch.ones(16), POINTS, COVARIANCE, torch.ones(16, dtype=torch.bool), torch.zeros(16))
-
-
 MAPS = render_gaussians(FIT)
-
-
 METHODS = {f"method {i}": PERSON + 0.02 * (i + 1) * noise(40, 17, 3, seed=i) for i in range(7)}
-
-
 FLAT = {name: POINTS + 2 * noise(40, 16, 2) for name in METHODS}
-
-
 FIGURES = {
     "selector": lambda: method_selector(METHODS, MAPS, POINTS, PERSON, FLAT, density={"method 2": noise(40)}),
     "selector, space only": lambda: method_selector({"one": PERSON}),

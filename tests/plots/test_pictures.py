@@ -19,17 +19,9 @@ def noise(*shape, seed=0):
 
 
 Y, X = torch.meshgrid(torch.arange(256), torch.arange(256), indexing="ij")
-
-
 MASKS = torch.stack([((X - 100 - 20 * i) / 40).square() + ((Y - 128) / 90).square() < 1 for i in range(5)])
-
-
 IMAGES = torch.where(MASKS[..., None], torch.tensor([200, 160, 120]), (X // 2)[None, ..., None]).to(torch.uint8)
-
-
 POINTS = torch.tensor([[25.0, 30.0], [30.0, 20.0], [35.0, 40.0], [40.0, 30.0], [45.0, 30.0]])
-
-
 SAMPLES = POINTS + 5 * noise(100, 5, 2)
 
 

@@ -19,8 +19,6 @@ def noise(*shape, seed=0):
 
 
 HYPOTHESES = PERSON + 0.05 * noise(200, 17, 3)
-
-
 FIGURES = {
     "pose": lambda: pose_figure(HYPOTHESES, target=PERSON, mode=PERSON + 0.01, density=noise(200)),
     "single pose": lambda: pose_figure(PERSON, floor=False),

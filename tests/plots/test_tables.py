@@ -14,8 +14,6 @@ SCORES = pd.DataFrame(
         if (v, m) != ("c", "pck")
     ]
 )
-
-
 FIGURES = {
     "scores": lambda: score_heatmap(SCORES),
 }

@@ -14,8 +14,6 @@ COSTS = pd.DataFrame(
     ]
     + [dict(variant="one step", seconds=0.05, value=63.0)]
 )
-
-
 FIGURES = {
     "tradeoff": lambda: tradeoff_figure(COSTS, within=(60.48, 0.01)),
 }

@@ -64,7 +64,8 @@ class Rig:
     def __len__(self) -> int:
         return len(self.names)
 
-    def slices(self) -> list[slice]:  # where each node's channels are in a frame's numbers
+    def slices(self) -> list[slice]:  # J
+        "Where each node's channels are in a frame's numbers."
         ends = torch.tensor([len(c) for c in self.channels]).cumsum(0).tolist()
         return [slice(end - len(c), end) for end, c in zip(ends, self.channels)]
 
@@ -166,7 +167,8 @@ class Lines:
         ]
         self.at = 0
 
-    def peek(self) -> list[str]:  # the words of the next line, [] at the end of the file
+    def peek(self) -> list[str]:
+        "The words of the next line, [] at the end of the file."
         return self.rows[self.at][1] if self.at < len(self.rows) else []
 
     def take(self, expected: str) -> list[str]:

@@ -20,7 +20,7 @@ from probpose.data.synthetic import (
     LIMITS,
     SPLITS,
     activity_angles,
-    body,
+    make_bones,
     pose_from_angles,
     synthetic_frames,
 )
@@ -376,7 +376,7 @@ def test_activities_stay_within_limits_and_move_smoothly(activity):
     assert (
         ((angles >= low - 1e-4) & (angles <= high + 1e-4)).all() and (lift >= 0).all() and torch.isfinite(angles).all()
     )
-    path = pose_from_angles(angles, body())
+    path = pose_from_angles(angles, make_bones())
     assert path.diff(dim=1).norm(dim=-1).max() < 0.6, "no joint jumps between frames"
     assert path.std(dim=1).norm(dim=-1).max() > 0.005, "somebody moves"
 
@@ -386,13 +386,13 @@ def test_knees_and_elbows_bend_one_way():
     straight = angles.clone()
     hinges = [i for i, name in enumerate(ANGLES) if name.endswith(("knee", "elbow"))]
     straight[..., hinges] = 0
-    bent, unbent = pose_from_angles(angles, body()), pose_from_angles(straight, body())
+    bent, unbent = pose_from_angles(angles, make_bones()), pose_from_angles(straight, make_bones())
     for thigh, shank in (
         ((1, 2), 3),
         ((4, 5), 6),
     ):  # where a straight leg's shin would face is the direction "forwards" of its own frame
         turned = (
-            pose_from_angles(straight.index_fill(-1, torch.tensor(hinges), 10.0), body())[..., shank, :]
+            pose_from_angles(straight.index_fill(-1, torch.tensor(hinges), 10.0), make_bones())[..., shank, :]
             - unbent[..., shank, :]
         )
         assert (((bent - unbent)[..., shank, :] * turned).sum(-1) > -1e-6).all()

@@ -1,4 +1,4 @@
-"""Contracts of probpose.data.rendered: fields that agree, pictures that depend on nothing but their number, interrupted and damaged runs, processes."""
+"""Pictures that depend on nothing but their number, interrupted and damaged runs, processes."""
 
 import dataclasses
 from types import SimpleNamespace

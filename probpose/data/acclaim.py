@@ -182,7 +182,8 @@ def read_amc(
         lines.fail("a frame number")
     values = torch.tensor(frames, dtype=torch.float64)
     if degrees != rig.degrees:
-        values = _convert_angles(rig, values, degrees)
+        turns = torch.tensor([channel[0] == "r" for channels in rig.channels for channel in channels])
+        values = torch.where(turns, values.deg2rad() if degrees else values.rad2deg(), values)
     return pose_frames(rig, values, lines.path.stem, fps, dtype)
 
 # %% ../../nbs/data/06_acclaim.ipynb #940ff17d
@@ -204,9 +205,3 @@ def _read_frame(lines: Lines, rig: Rig, before: list) -> list[float]:  # C numbe
     if missing:
         lines.fail(f"{', '.join(missing)} in frame {number} (frame {len(before) + 1} of the file)")
     return [x for name in wanted for x in found[name]]
-
-
-def _convert_angles(rig: Rig, values: Tensor, degrees: bool) -> Tensor:
-    "Angles of a motion file in the unit of its skeleton file."
-    turns = torch.tensor([c[0] == "r" for channels in rig.channels for c in channels])
-    return torch.where(turns, values.deg2rad() if degrees else values.rad2deg(), values)

@@ -74,11 +74,6 @@ def _draw_elevations(name: str, count: int, source: torch.Generator) -> Tensor: 
         degrees = first + second * torch.randn(count, generator=source)
     return degrees.clamp(-80.0, 80.0).deg2rad()
 
-
-def _roll_rotations(angle: Tensor) -> Tensor:  # (N, 3, 3)
-    "Rotations about the optical axis by angles (N,)."
-    return roma.euler_to_rotmat("z", angle[:, None])
-
 # %% ../../nbs/data/02_cameras.ipynb #597c075c
 def random_cameras(
     poses: Tensor,  # (N, 17, 3) in the world, y up, metres
@@ -86,7 +81,8 @@ def random_cameras(
     generator: torch.Generator | None = None,  # source of randomness
 ) -> Camera:  # N cameras, batched
     "One camera per pose, anywhere around it, that looks roughly at the pelvis."
-    count, aim = len(poses), poses[:, 0] + config.aim_jitter * torch.randn(len(poses), 3, generator=generator)
+    count = len(poses)
+    aim = poses[:, 0] + config.aim_jitter * torch.randn(count, 3, generator=generator)
     azimuth = 2 * math.pi * torch.rand(count, generator=generator)
     elevation = _draw_elevations(config.elevation, count, generator)
     distance = (config.distance[0] + config.distance[1] * torch.randn(count, generator=generator)).clamp(
@@ -94,9 +90,8 @@ def random_cameras(
     )
     away = torch.stack([elevation.cos() * azimuth.sin(), elevation.sin(), elevation.cos() * azimuth.cos()], -1)
     position = aim + distance[:, None] * away
-    rotation = _roll_rotations(math.radians(config.roll) * torch.randn(count, generator=generator)) @ look_at_rotation(
-        position, aim
-    )
+    roll = math.radians(config.roll) * torch.randn(count, 1, generator=generator)
+    rotation = roma.euler_to_rotmat("z", roll) @ look_at_rotation(position, aim)
 
     def constant(values):
         "The same numbers for every camera."

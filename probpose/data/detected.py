@@ -192,7 +192,7 @@ class DetectedImages(Table):
         )
 
 # %% ../../nbs/data/13_detected.ipynb #6800c0e6
-def _weights_fingerprint(detector: HeatmapDetector) -> str:
+def _hash_weights(detector: HeatmapDetector) -> str:
     "SHA-256 of a detector's weights and settings."
     total = hashlib.sha256(repr(detector.config).encode())
     for name, value in sorted(detector.inference_state().items()):
@@ -212,7 +212,7 @@ def detect_all(
             "detector: expected maps of 64 cells, in which the data's key points are counted, got "
             f"{detector.config.map_size}; set input_size=128"
         )
-    weights = _weights_fingerprint(detector)
+    weights = _hash_weights(detector)
     about = hashlib.sha256(f"{rendered.fingerprint} {weights}".encode()).hexdigest()[:24]
     file = cache_folder() / "detected" / f"{about}.safetensors"
     if cache and file.exists():

@@ -70,7 +70,7 @@ class Rig:
         return [slice(end - len(c), end) for end, c in zip(ends, self.channels)]
 
 # %% ../../nbs/data/05_mocap.ipynb #ae025673
-def _local_rotations(
+def _read_rotations(
     rig: Rig,
     values: Tensor,  # (T, C) as in the file
 ) -> Tensor:  # (T, J, 3, 3)
@@ -88,7 +88,7 @@ def _local_rotations(
     return torch.stack(rotations, 1)
 
 
-def _translations(
+def _read_translations(
     rig: Rig,
     values: Tensor,  # (T, C) as in the file
 ) -> Tensor:  # (T, J, 3), metres; zero where a node has no position channels
@@ -140,7 +140,7 @@ def pose_frames(
     dtype: torch.dtype,
 ) -> Motion:
     "Run forward kinematics over all frames, in double precision."
-    moved, local = _translations(rig, values), _local_rotations(rig, values)
+    moved, local = _read_translations(rig, values), _read_rotations(rig, values)
     offsets = rig.offsets.to(values.dtype).expand(len(values), -1, -1).clone()
     offsets[:, 1:] += moved[:, 1:]  # position channels below the root shift the joint in its parent's frame
     root = moved[:, 0] + offsets[:, 0]

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..bodies.body import Body, load_body
+from ..core.batches import Table
 from ..core.checks import check_poses, choose
 from ..core.errors import DataFileError, ShapeError
 from .cmu import FILE_NAME, TEST_SUBJECTS, cmu_frames, find_cmu, read_npz
@@ -27,29 +28,15 @@ from ..geometry.rotations import smallest_rotation
 from ..geometry.skeletons import BODY_JOINTS, H36M_17
 
 # %% ../../nbs/data/10_motions.ipynb #75e7da48
-@dataclass(frozen=True)
-class Motions:
-    """N postures of a body: rotations (N, 22, 3, 3), the first one from the body's frame to the world, y up.
+@dataclass(frozen=True, repr=False, eq=False)
+class Motions(Table):
+    "N postures of a body, the joints they were made from, and labels as in `Frames`. Indexing gives a part."
 
-    The 17 joints (N, 17, 3) they were made from, metres; labels as in `Frames`.
-    """
-
-    rotations: Tensor
-    poses: Tensor
-    action: np.ndarray
-    subject: np.ndarray
-    clip: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.rotations)
-
-    def __getitem__(self, index) -> "Motions":
-        "A part: slice, boolean mask or index array."
-        where = np.arange(len(self))[index.numpy() if isinstance(index, Tensor) else index]
-        rows = torch.from_numpy(where)
-        return Motions(
-            self.rotations[rows], self.poses[rows], self.action[where], self.subject[where], self.clip[where]
-        )
+    rotations: Tensor  # (N, 22, 3, 3) relative to the parents, the first one from the body's frame to the world, y up
+    poses: Tensor  # (N, 17, 3) metres
+    action: np.ndarray  # (N,) families of actions
+    subject: np.ndarray  # (N,) people
+    clip: np.ndarray  # (N,) takes
 
 # %% ../../nbs/data/10_motions.ipynb #f28c1bce
 def global_rotations(local: Tensor, parents: tuple[int, ...]) -> Tensor:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KEYPOINTS', 'FORMAT', 'WORKING_MODULES', 'pack_mask', 'unpack_mask', 'RenderedDataset', 'RenderJob', 'random_betas',
-           'draw_pictures', 'make_rendered']
+           'draw_pictures', 'run_worker', 'make_rendered']
 
 # %% ../../nbs/data/12_rendered.ipynb #42bbd4aa
 import hashlib
@@ -299,11 +299,12 @@ def _read_shard(
 
 # %% ../../nbs/data/12_rendered.ipynb #061b5193
 _START = (
-    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from probpose.data.rendered import _work; _work()"
+    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
+    "from probpose.data.rendered import run_worker; run_worker()"
 )
 
 
-def _work() -> None:
+def run_worker() -> None:
     "A worker: reads a job and numbers of shards, makes them, and names each on standard output."
     torch.set_num_threads(1)
     job, folder, shards, length, device = pickle.load(sys.stdin.buffer)
@@ -437,13 +438,6 @@ def _check_job(motions, size: int, pixels: int, workers: int, shard: int) -> Non
                 f"motions.{name}: expected one label per pose, {len(rotations)}, got {len(getattr(motions, name))}"
             )
 
-
-def _assemble_shards(folder: Path, job: RenderJob, parts: list[dict[str, Tensor]], labels: dict) -> RenderedDataset:
-    "The data set of finished shards."
-    tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    images = torch.from_numpy(_open_images(folder, len(job.rows), job.size, "c"))  # changes to it stay in memory
-    return RenderedDataset(images=images, **tensors, **labels)
-
 # %% ../../nbs/data/12_rendered.ipynb #2095dd65
 def make_rendered(
     motions,  # poses with labels: rotations (M, 22, 3, 3) in the world, y up; action, subject and clip (M,)
@@ -477,7 +471,9 @@ def make_rendered(
         folder = cache_folder() / "rendered" / f"{name}-{split}-{key}" if folder is None else Path(folder).expanduser()
         _claim_folder(folder, key)
         parts = _complete_shards(job, folder, shard, workers, device, progress)
-        return _assemble_shards(folder, job, parts, labels | {"name": name, "split": split, "seed": int(seed)})
+    tensors = {label: torch.cat([part[label] for part in parts]) for label in parts[0]}
+    images = torch.from_numpy(_open_images(folder, size, pixels, "c"))  # changes to it stay in memory
+    return RenderedDataset(images=images, **tensors, **labels, name=name, split=split, seed=int(seed))
 
 
 def _complete_shards(

@@ -35,11 +35,6 @@ ACCLAIM_JOINTS = {
     "RWrist": ("rwrist",),
 }
 
-
-def _take_acclaim_ends(motion: Motion) -> Tensor:  # (T, 17, 3)
-    "The ends of bones, or the middle between two."
-    return torch.stack([torch.stack([motion[name] for name in names]).mean(0) for names in ACCLAIM_JOINTS.values()], 1)
-
 # %% ../../nbs/data/08_retargeting.ipynb #0ccaaade
 BVH_LIMBS = {  # joint: (parent in the 17, node whose orientation counts, direction in that node's frame)
     "RHip": ("Hip", "hip", (-1.0, 0.0, 0.0)),
@@ -91,7 +86,8 @@ def to_h36m_17(
     Raises `UnknownNameError` when the file's skeleton has other names, `ShapeError` for other lengths.
     """
     if motion.rig.acclaim:
-        return _take_acclaim_ends(motion)
+        ends = [torch.stack([motion[name] for name in names]).mean(0) for names in ACCLAIM_JOINTS.values()]
+        return torch.stack(ends, 1)
     lengths = torch.as_tensor(BVH_LENGTHS if bone_lengths is None else bone_lengths).to(motion.positions)
     if lengths.shape != (16,):
         raise ShapeError(

@@ -131,15 +131,6 @@ def _thin_bodies(bodies, faces, target, intensity, most: int, cell: float | None
     truth, colours = (None if values is None else values[vertices] for values in (truth, colours))
     return points[kept][:, vertices], corners, truth, colours, kept
 
-
-def _projections(hypotheses_2d, kept: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    "Projected joints (M, K, 2) of the bodies that are drawn."
-    flat, count = as_array(hypotheses_2d, "hypotheses_2d", digits=2), shape[0] if len(shape) == 3 else 1
-    flat = flat[None] if flat.ndim == 2 else flat
-    if flat.ndim != 3 or len(flat) != count or flat.shape[-1] != 2:
-        raise ShapeError(f"hypotheses_2d: expected ({count}, K, 2), joints of the same hypotheses, got {flat.shape}")
-    return flat[kept]
-
 # %% ../../nbs/plots/11_meshes.ipynb #7d624e65
 def _find_sideways(view: str | Mapping) -> np.ndarray:
     "The horizontal direction (3,) that runs from left to right for a viewer."
@@ -275,7 +266,14 @@ def mesh_figure(
             add_outline(fig, mask, map_size)
         if target_2d is not None:
             add_marks(fig, split_by_image([target_2d], 1, "target_2d")[0], "true joints", STAR_COLOUR, "star", 10, 1.0)
-    flat = None if hypotheses_2d is None or image is None else _projections(hypotheses_2d, kept, np.shape(bodies))
+    flat = None if hypotheses_2d is None or image is None else as_array(hypotheses_2d, "hypotheses_2d", digits=2)
+    if flat is not None:
+        flat = flat[None] if flat.ndim == 2 else flat
+        if flat.ndim != 3 or len(flat) != count or flat.shape[-1] != 2:
+            raise ShapeError(
+                f"hypotheses_2d: expected ({count}, K, 2), joints of the same hypotheses, got {flat.shape}"
+            )
+        flat = flat[kept]
     aside = _find_sideways(view) if arrangement == "row" else None
     owned, drawn = _draw_bodies(
         fig,

@@ -215,16 +215,16 @@ def _unpack(tensors: dict[str, Tensor], plain: dict) -> PoseDataset:
     def build(kind, prefix):
         "A dataclass out of what is stored under its fields' names."
         values = {}
-        for f in fields(kind):
-            name = f"{prefix}{f.name}"
+        for field in fields(kind):
+            name = f"{prefix}{field.name}"
             if name in tensors and name in plain:
-                values[f.name] = np.array(plain[name])[tensors[name].numpy()]
+                values[field.name] = np.array(plain[name])[tensors[name].numpy()]
             elif name in tensors or name in plain:
-                values[f.name] = tensors.get(
+                values[field.name] = tensors.get(
                     name, tuple(plain[name]) if isinstance(plain.get(name), list) else plain.get(name)
                 )
             else:
-                values[f.name] = build(_NESTED[name], name + ".")
+                values[field.name] = build(_NESTED[name], name + ".")
         return kind(**values)
 
     dataset = build(PoseDataset, "")

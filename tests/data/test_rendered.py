@@ -12,7 +12,7 @@ pytest.importorskip("warp")
 pytest.importorskip("smplx")
 
 from probpose.core.errors import ConfigError, DataFileError, NotFiniteError, ShapeError
-from probpose.data.rendered import RenderedDataset, make_rendered, pack_mask, random_betas, unpack_mask
+from probpose.data.rendered import KEYPOINTS, RenderedDataset, make_rendered, pack_mask, random_betas, unpack_mask
 from probpose.geometry.crops import to_picture
 from probpose.rendering.scenes import SceneConfig
 
@@ -69,7 +69,7 @@ def test_shapes_and_types(made):
             if name in ("visible", "object_occlusion")
             else torch.float32
         ), name
-    assert len(data) == 40
+    assert len(data) == 40 and len(KEYPOINTS) == 21 and KEYPOINTS[17:] == ("pelvis", "thorax", "upper_neck", "head_top")
     assert set(data.action) == {"act0", "act1", "act2", "act3"} and "40 pictures" in repr(data)
 
 

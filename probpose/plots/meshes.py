@@ -139,14 +139,18 @@ def _find_sideways(view: str | Mapping) -> np.ndarray:
 
 
 def _draw_bodies(
-    fig, points, corners, names, colours, title, truth, aside, flat, mask, map_size
+    fig, points, corners, names, colours, title, truth, sideways, flat, mask, map_size
 ) -> tuple[list[list[int]], np.ndarray]:
-    """Draw bodies, in a row along `aside` with their names or, without it, all in one place.
+    """Draw bodies, in a row along `sideways` with their names or, without it, all in one place.
 
     Returns the traces of each, and all points drawn (N, 3).
     """
     every = points if truth is None else np.concatenate([points, truth[None]])
-    width = np.zeros(3, np.float32) if aside is None else (aside * (np.ptp(every @ aside) + 0.12)).astype(np.float32)
+    width = (
+        np.zeros(3, np.float32)
+        if sideways is None
+        else (sideways * (np.ptp(every @ sideways) + 0.12)).astype(np.float32)
+    )
     limits = (
         None if colours is None else (float(np.percentile(colours, 1)), max(float(np.percentile(colours, 99)), 1e-6))
     )
@@ -175,8 +179,8 @@ def _draw_bodies(
         owned.append(list(range(start, len(fig.data))))
     if truth is not None:
         drawn.append((truth + len(points) * width).round(3))
-        _add_mesh(fig, drawn[-1], corners, "ground truth", TRUTH_COLOUR, opacity=0.35 if aside is None else 1.0)
-    if aside is not None and len(drawn) > 1:
+        _add_mesh(fig, drawn[-1], corners, "ground truth", TRUTH_COLOUR, opacity=0.35 if sideways is None else 1.0)
+    if sideways is not None and len(drawn) > 1:
         middles, top = [d.mean(0) for d in drawn], max(float(d[:, 2].max()) for d in drawn) + 0.12
         fig.add_scatter3d(
             x=[m[0] for m in middles],
@@ -197,7 +201,7 @@ def _lay_out_meshes(fig, names, owned, points: np.ndarray, limits, view, arrange
     "Scene, picture, legend and, if wanted, the menu."
     drawn = [trace.name for trace in fig.data]
     for name, colour in (("mode", MODE_COLOUR), ("ground truth", TRUTH_COLOUR)):
-        if name in drawn and any(t.type == "mesh3d" and t.name == name for t in fig.data):
+        if any(trace.type == "mesh3d" and trace.name == name for trace in fig.data):
             add_legend_key(fig, name, colour, "markers", three=True)
     add_mark_keys(
         fig,
@@ -210,11 +214,8 @@ def _lay_out_meshes(fig, names, owned, points: np.ndarray, limits, view, arrange
         fig = lay_out_selector(fig, method_menu(names, owned, 0), points, limits, view)
         fig.layout.annotations[0].text = "body"
         return fig
-    top, right, coloured = (
-        0.92,
-        0.64 if limits else 1.0,
-        any(t.type == "mesh3d" and t.intensity is not None for t in fig.data),
-    )
+    top, right = 0.92, 0.64 if limits else 1.0
+    coloured = any(trace.type == "mesh3d" and trace.intensity is not None for trace in fig.data)
     scene = scene_layout(view, points) | dict(domain=dict(x=[0, right], y=[0, top]))
     shape = 700 * right / (top * fig.layout.height)  # width over height, in a column of 700 pixels
     extent = np.ptp(points, axis=0)
@@ -274,7 +275,7 @@ def mesh_figure(
                 f"hypotheses_2d: expected ({count}, K, 2), joints of the same hypotheses, got {flat.shape}"
             )
         flat = flat[kept]
-    aside = _find_sideways(view) if arrangement == "row" else None
+    sideways = _find_sideways(view) if arrangement == "row" else None
     owned, drawn = _draw_bodies(
         fig,
         points,
@@ -283,14 +284,13 @@ def mesh_figure(
         colours,
         intensity_title,
         truth,
-        aside,
+        sideways,
         flat,
         mask,
         map_size,
     )
-    limits = (
-        None
-        if image is None
-        else ([-0.5, map_size - 0.5], [-0.5, map_size * np.shape(image)[0] / np.shape(image)[1] - 0.5])
-    )
+    limits = None
+    if image is not None:
+        high, wide = np.shape(image)[:2]
+        limits = [-0.5, map_size - 0.5], [-0.5, map_size * high / wide - 0.5]
     return _lay_out_meshes(fig, names, owned, add_floor(fig, drawn) if floor else drawn, limits, view, arrangement)

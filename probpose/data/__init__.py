@@ -6,16 +6,15 @@
 __all__ = ['DATASETS', 'LICENSED', 'load']
 
 # %% ../../nbs/data/14_by_name.ipynb #7dd16c06
-from dataclasses import replace
 from pathlib import Path
 
-from ..core.checks import check_count, choose
+from ..core.checks import choose
 from ..core.errors import DataFileError
 from .cameras import CameraConfig
-from .cmu import cmu_frames
-from .dataset import PoseDataset, make_dataset
+from .cmu import read_split
+from .dataset import PoseDataset, photograph_frames
 from .frames import choose_evenly
-from .synthetic import synthetic_frames
+from .synthetic import draw_people
 from ..evidence.simulated import DetectorConfig
 
 # %% ../../nbs/data/14_by_name.ipynb #385e6fa9
@@ -31,14 +30,15 @@ LICENSED = {
 }
 
 
-def _known(name: str) -> str:
-    "A name that can be loaded; raises `DataFileError` for a licensed one, `UnknownNameError` for others."
+def _check_name(name: str) -> None:
+    "Refuse what cannot be loaded: raises `DataFileError` for a licensed name, `UnknownNameError` for others."
     if name in LICENSED:
         raise DataFileError(
             f"{name} is licensed and never shipped: {LICENSED[name]}. This version has no reader for its files; "
-            "convert its 3D poses to (N, 17, 3) metres, y up, and pass them to probpose.data.dataset.make_dataset, or load 'synthetic' or 'cmu'"
+            "convert its 3D poses to (N, 17, 3) metres, y up, and pass them to probpose.data.dataset.make_dataset, or "
+            "load 'synthetic' or 'cmu'"
         )
-    return choose(name, (*DATASETS, *LICENSED), "data set")
+    choose(name, (*DATASETS, *LICENSED), "data set")
 
 # %% ../../nbs/data/14_by_name.ipynb #d05c57bc
 def load(
@@ -55,17 +55,12 @@ def load(
 
     Raises `UnknownNameError`, `DataFileError` (missing or damaged files, licensed data), `ConfigError`.
     """
-    _known(name)
+    _check_name(name)
     choose(split, ("train", "test", "hard"), "split")
-    if size is not None:
-        check_count(size, "size")
     source = "test" if split == "hard" else split
-    frames = synthetic_frames(source, seed) if name == "synthetic" else cmu_frames(source, path)
-    frames = frames if split == "hard" else frames[choose_evenly(len(frames), size)]
-    dataset = make_dataset(
-        frames.poses, frames.action, frames.subject, cameras, detector, seed, name, source, frames.clip, cache
-    )
-    if split == "hard":
-        hard = dataset.hard_subset()
-        dataset = replace(hard[choose_evenly(len(hard), size)], split="hard")
-    return dataset
+    frames = draw_people(source, seed) if name == "synthetic" else read_split(source, path)
+    chosen = choose_evenly(len(frames), size)
+    if split != "hard":
+        return photograph_frames(frames[chosen], cameras, detector, seed, name, split, cache)
+    hard = photograph_frames(frames, cameras, detector, seed, name, source, cache).hard_subset()
+    return hard[choose_evenly(len(hard), size)]

@@ -31,7 +31,7 @@ class _Acclaim:
     parents: dict = None  # name -> parent's name
 
 
-def _axes(lines: Lines, numbers: list[float], order: str, degrees: bool) -> Tensor:  # (3, 3)
+def _read_axes(lines: Lines, numbers: list[float], order: str, degrees: bool) -> Tensor:  # (3, 3)
     "The frame C of a bone: fixed-axis rotations in the order of the letters."
     if sorted(order.lower()) != ["x", "y", "z"]:
         lines.fail("an axis order such as XYZ", back=1)
@@ -39,7 +39,8 @@ def _axes(lines: Lines, numbers: list[float], order: str, degrees: bool) -> Tens
     return roma.euler_to_rotmat(order.lower(), angles, degrees=degrees)
 
 # %% ../../nbs/data/06_acclaim.ipynb #86043140
-def _asf_units(lines: Lines, asf: _Acclaim) -> None:
+def _read_units(lines: Lines, asf: _Acclaim) -> None:
+    "The unit of lengths and of angles."
     while lines.peek() and not lines.peek()[0].startswith(":"):
         words = lines.take("a unit")
         if words[0] == "length":
@@ -52,18 +53,19 @@ def _asf_units(lines: Lines, asf: _Acclaim) -> None:
             asf.degrees = words[1] == "deg"
 
 
-def _asf_root(lines: Lines, asf: _Acclaim) -> None:
+def _read_root(lines: Lines, asf: _Acclaim) -> None:
+    "The order of the root's channels, and where it stands."
     while lines.peek() and not lines.peek()[0].startswith(":"):
         words = lines.take("a line of the root")
         if words[0] == "order":
-            asf.root_order = _dof(lines, words[1:])
+            asf.root_order = _read_freedoms(lines, words[1:])
         elif words[0] == "position":
             asf.root_position = lines.numbers(words[1:], 3, "'position' and three numbers")
         elif words[0] == "orientation" and any(lines.numbers(words[1:], 3, "'orientation' and three numbers")):
             lines.fail("'orientation 0 0 0' (a turned root frame is not supported: turn the motion instead)", back=1)
 
 
-def _dof(lines: Lines, words: list[str]) -> tuple[str, ...]:
+def _read_freedoms(lines: Lines, words: list[str]) -> tuple[str, ...]:
     "Names of degrees of freedom, such as rx ry rz, each once."
     dof = tuple(w.lower() for w in words)
     known = {kind + axis for kind in "rt" for axis in "xyz"}
@@ -72,7 +74,7 @@ def _dof(lines: Lines, words: list[str]) -> tuple[str, ...]:
     return dof
 
 # %% ../../nbs/data/06_acclaim.ipynb #871e6b47
-def _asf_bone(lines: Lines, asf: _Acclaim) -> None:
+def _read_bone(lines: Lines, asf: _Acclaim) -> None:
     "One begin … end block of `:bonedata`."
     bone = {"dof": ()}
     while (words := lines.take("'end' of a bone"))[0] != "end":
@@ -85,21 +87,21 @@ def _asf_bone(lines: Lines, asf: _Acclaim) -> None:
         elif words[0] == "length":
             bone["length"] = lines.numbers(words[1:], 1, "'length' and one number")[0]
         elif words[0] == "axis":
-            bone["axes"] = _axes(
+            bone["axes"] = _read_axes(
                 lines,
                 lines.numbers(words[1:4], 3, "'axis', three numbers and an order"),
                 (words[4:] or [""])[0],
                 asf.degrees,
             )
         elif words[0] == "dof":
-            bone["dof"] = _dof(lines, words[1:])
+            bone["dof"] = _read_freedoms(lines, words[1:])
     missing = [key for key in ("name", "direction", "length", "axes") if key not in bone]
     if missing:
         lines.fail(f"a bone with {' and '.join(missing)}", back=1)
     asf.bones[bone["name"]] = bone
 
 
-def _asf_hierarchy(lines: Lines, asf: _Acclaim) -> None:
+def _read_hierarchy(lines: Lines, asf: _Acclaim) -> None:
     "Lines `parent child child …` between begin and end."
     if lines.take("'begin' of the hierarchy")[0] != "begin":
         lines.fail("'begin' of the hierarchy", back=1)
@@ -123,22 +125,22 @@ def read_asf(
         section = lines.take("a section")[0]
         seen.add(section)
         if section == ":units":
-            _asf_units(lines, asf)
+            _read_units(lines, asf)
         elif section == ":root":
-            _asf_root(lines, asf)
+            _read_root(lines, asf)
         elif section == ":bonedata":
             while lines.peek()[:1] == ["begin"]:
                 lines.take("begin")
-                _asf_bone(lines, asf)
+                _read_bone(lines, asf)
         elif section == ":hierarchy":
-            _asf_hierarchy(lines, asf)
+            _read_hierarchy(lines, asf)
     for section in (":root", ":bonedata", ":hierarchy"):
         if section not in seen:
             lines.fail(f"a section {section}")
-    return _acclaim_rig(lines, asf)
+    return _build_rig(lines, asf)
 
 
-def _acclaim_rig(lines: Lines, asf: _Acclaim) -> Rig:
+def _build_rig(lines: Lines, asf: _Acclaim) -> Rig:
     "Order the bones and turn units into metres."
     scale, names = INCH / asf.length, ["root"]
     for name in names:  # grows while we walk: breadth first
@@ -175,16 +177,17 @@ def read_amc(
         degrees = {":DEGREES": True, ":RADIANS": False}.get(keyword, degrees)
     frames = []
     while lines.peek():
-        frames.append(_amc_frame(lines, rig, frames))
+        frames.append(_read_frame(lines, rig, frames))
     if not frames:
         lines.fail("a frame number")
     values = torch.tensor(frames, dtype=torch.float64)
     if degrees != rig.degrees:
-        values = _convert_angles(rig, values, degrees)
+        turns = torch.tensor([channel[0] == "r" for channels in rig.channels for channel in channels])
+        values = torch.where(turns, values.deg2rad() if degrees else values.rad2deg(), values)
     return pose_frames(rig, values, lines.path.stem, fps, dtype)
 
 # %% ../../nbs/data/06_acclaim.ipynb #940ff17d
-def _amc_frame(lines: Lines, rig: Rig, before: list) -> list[float]:  # C numbers in the order of the rig
+def _read_frame(lines: Lines, rig: Rig, before: list) -> list[float]:  # C numbers in the order of the rig
     "One frame: its number and the numbers of every bone that has channels."
     words = lines.take("a frame number")
     if len(words) != 1 or not words[0].isdigit():
@@ -202,9 +205,3 @@ def _amc_frame(lines: Lines, rig: Rig, before: list) -> list[float]:  # C number
     if missing:
         lines.fail(f"{', '.join(missing)} in frame {number} (frame {len(before) + 1} of the file)")
     return [x for name in wanted for x in found[name]]
-
-
-def _convert_angles(rig: Rig, values: Tensor, degrees: bool) -> Tensor:
-    "Angles of a motion file in the unit of its skeleton file."
-    turns = torch.tensor([c[0] == "r" for channels in rig.channels for c in channels])
-    return torch.where(turns, values.deg2rad() if degrees else values.rad2deg(), values)

@@ -21,13 +21,14 @@ class _Tree:
         self.names, self.parents, self.offsets, self.channels, self.open = [], [], [], [], []
 
     def add(self, name: str) -> None:
+        "Append a node below the one that is open."
         self.names.append(name)
         self.parents.append(self.open[-1] if self.open else -1)
         self.offsets.append(None)
         self.channels.append(())
 
 
-def _bvh_channels(lines: Lines, words: list[str]) -> tuple[str, ...]:
+def _read_channels(lines: Lines, words: list[str]) -> tuple[str, ...]:
     "`CHANNELS 3 Zrotation Xrotation Yrotation` as ('rz', 'rx', 'ry')."
     known = {f"{axis}{kind}": kind[0].replace("p", "t") + axis for axis in "xyz" for kind in ("position", "rotation")}
     names = [w.lower() for w in words[2:]]
@@ -36,7 +37,7 @@ def _bvh_channels(lines: Lines, words: list[str]) -> tuple[str, ...]:
     return tuple(known[n] for n in names)
 
 
-def _bvh_line(lines: Lines, tree: _Tree) -> None:
+def _read_line(lines: Lines, tree: _Tree) -> None:
     "One line of the hierarchy."
     words = lines.take("'}' for every '{' and then MOTION")
     if words[0] in ("ROOT", "JOINT") and len(words) >= 2 and (words[0] == "ROOT") == (not tree.names):
@@ -50,7 +51,7 @@ def _bvh_line(lines: Lines, tree: _Tree) -> None:
     elif words[0] == "OFFSET" and tree.open:
         tree.offsets[tree.open[-1]] = lines.numbers(words[1:], 3, "'OFFSET' and three numbers")
     elif words[0] == "CHANNELS" and tree.open:
-        tree.channels[tree.open[-1]] = _bvh_channels(lines, words)
+        tree.channels[tree.open[-1]] = _read_channels(lines, words)
     else:
         lines.fail(
             "one of ROOT (once), JOINT, End Site, OFFSET, CHANNELS, '{' after a name, '}' after an offset", back=1
@@ -75,7 +76,7 @@ def _split_braces(lines: Lines) -> None:
     lines.rows = rows
 
 
-def _bvh_frames(lines: Lines, width: int) -> tuple[Tensor, float]:  # (T, C), frames per second
+def _read_frames(lines: Lines, width: int) -> tuple[Tensor, float]:  # (T, C), frames per second
     "The part from MOTION on: as many rows as `Frames:` promises, each `width` numbers wide."
     lines.take("MOTION")
     words = lines.take("'Frames:' and a number")
@@ -118,7 +119,7 @@ def read_bvh(
     if lines.take("HIERARCHY") != ["HIERARCHY"]:
         lines.fail("HIERARCHY", back=1)
     while lines.peek()[:1] != ["MOTION"]:
-        _bvh_line(lines, tree)
+        _read_line(lines, tree)
     if not tree.names or tree.open or None in tree.offsets:
         lines.fail("a complete hierarchy: a root, '}' for every '{', an OFFSET for every joint")
     axes = torch.eye(3, dtype=torch.float64).repeat(len(tree.names), 1, 1)
@@ -131,5 +132,5 @@ def read_bvh(
         False,
         scale,
     )
-    values, fps = _bvh_frames(lines, sum(map(len, rig.channels)))
+    values, fps = _read_frames(lines, sum(map(len, rig.channels)))
     return pose_frames(rig, values, lines.path.stem, fps, dtype)

@@ -65,18 +65,14 @@ class CameraConfig:
             raise ConfigError(f"cut_probability: expected a number in [0, 1], got {self.cut_probability}")
 
 # %% ../../nbs/data/02_cameras.ipynb #65792952
-def _elevation(name: str, count: int, source: torch.Generator) -> Tensor:  # (count,), radians
+def _draw_elevations(name: str, count: int, source: torch.Generator) -> Tensor:  # (count,), radians
+    "Elevations from a named law, at most 80 degrees up or down."
     law, first, second = ELEVATIONS[name]
     if law == "uniform":
         degrees = first + (second - first) * torch.rand(count, generator=source)
     else:
         degrees = first + second * torch.randn(count, generator=source)
     return degrees.clamp(-80.0, 80.0).deg2rad()
-
-
-def _roll(angle: Tensor) -> Tensor:  # (N, 3, 3)
-    "Rotations about the optical axis by angles (N,)."
-    return roma.euler_to_rotmat("z", angle[:, None])
 
 # %% ../../nbs/data/02_cameras.ipynb #597c075c
 def random_cameras(
@@ -85,19 +81,20 @@ def random_cameras(
     generator: torch.Generator | None = None,  # source of randomness
 ) -> Camera:  # N cameras, batched
     "One camera per pose, anywhere around it, that looks roughly at the pelvis."
-    count, aim = len(poses), poses[:, 0] + config.aim_jitter * torch.randn(len(poses), 3, generator=generator)
+    count = len(poses)
+    aim = poses[:, 0] + config.aim_jitter * torch.randn(count, 3, generator=generator)
     azimuth = 2 * math.pi * torch.rand(count, generator=generator)
-    elevation = _elevation(config.elevation, count, generator)
+    elevation = _draw_elevations(config.elevation, count, generator)
     distance = (config.distance[0] + config.distance[1] * torch.randn(count, generator=generator)).clamp(
         min=config.nearest
     )
     away = torch.stack([elevation.cos() * azimuth.sin(), elevation.sin(), elevation.cos() * azimuth.cos()], -1)
     position = aim + distance[:, None] * away
-    rotation = _roll(math.radians(config.roll) * torch.randn(count, generator=generator)) @ look_at_rotation(
-        position, aim
-    )
+    roll = math.radians(config.roll) * torch.randn(count, 1, generator=generator)
+    rotation = roma.euler_to_rotmat("z", roll) @ look_at_rotation(position, aim)
 
     def constant(values):
+        "The same numbers for every camera."
         return None if values is None else torch.tensor(values, dtype=torch.float32).repeat(count, 1)
 
     translation = -(rotation @ position[..., None]).squeeze(-1)

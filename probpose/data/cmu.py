@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FAMILY_RULES', 'FAMILIES', 'TRAIN_SUBJECTS', 'TEST_SUBJECTS', 'FILE_NAME', 'WHERE', 'action_family', 'find_cmu',
-           'read_npz', 'read_index', 'read_raw', 'cmu_frames']
+           'read_npz', 'read_index', 'read_raw', 'read_split', 'cmu_frames']
 
 # %% ../../nbs/data/09_cmu.ipynb #a796ec99
 import os
@@ -71,15 +71,14 @@ TEST_SUBJECTS = ("06", "09", "12", "14")
 FILE_NAME = "cmu_h36m17_30hz.npz"
 
 WHERE = (
-    "the CMU subset is not part of probpose. Get motion capture from mocap.cs.cmu.edu, then pass path= the folder of ASF/AMC or BVH files or the prepared "
-    f"{FILE_NAME}, or set the environment variable PROBPOSE_CMU to it; load('synthetic') needs no file"
+    "the CMU subset is not part of probpose. Get motion capture from mocap.cs.cmu.edu, then pass path= the folder of "
+    f"ASF/AMC or BVH files or the prepared {FILE_NAME}, or set the environment variable PROBPOSE_CMU to it; "
+    "load('synthetic') needs no file"
 )
 
 
 def find_cmu(
-    path: str
-    | Path
-    | None = None,  # the npz, a folder that holds it, or a folder of raw files; None: the environment variable PROBPOSE_CMU
+    path: str | Path | None = None,  # the npz, a folder that holds it, or a folder of raw files; None: PROBPOSE_CMU
 ) -> Path:  # the npz, or the folder of raw files
     "Where the CMU data are; raises `DataFileError` that says where to get them."
     given = path if path is not None else os.environ.get("PROBPOSE_CMU")
@@ -93,7 +92,7 @@ def find_cmu(
     return found
 
 # %% ../../nbs/data/09_cmu.ipynb #8e5e75e8
-def _arrays(path: Path) -> dict[str, np.ndarray]:
+def _load_arrays(path: Path) -> dict[str, np.ndarray]:
     "The arrays we need, or a refusal that names what is wrong with the file."
     needed = {
         "positions": "f",
@@ -160,7 +159,7 @@ def read_npz(
     path = Path(path)
     if not path.is_file():
         raise DataFileError(f"{path}: expected {FILE_NAME}, found no such file; {WHERE}")
-    arrays = _arrays(path)
+    arrays = _load_arrays(path)
     _check_arrays(path, arrays)
     keep = arrays["valid"] & arrays["clip_root_ok"][arrays["clip"]]
     poses = arrays["positions"][keep]
@@ -204,8 +203,7 @@ def _read_take(path: Path) -> Motion:
 # %% ../../nbs/data/09_cmu.ipynb #917354c5
 def read_raw(
     folder: str | Path,  # searched with its subfolders for .amc and .bvh files
-    descriptions: dict[str, str]
-    | None = None,  # take → description; None: from an index file (*INDEX*) in the folder or the one above, if there is one
+    descriptions: dict[str, str] | None = None,  # take → description; None: from *INDEX* in the folder or the one above
     step: int = 4,  # keep every so many frames: 120 → 30 per second
 ) -> Frames:
     """All takes of a folder of ASF/AMC and BVH files, in the order of their names.
@@ -229,12 +227,11 @@ def read_raw(
     return Frames(torch.cat(poses), action, subject, clip)
 
 # %% ../../nbs/data/09_cmu.ipynb #59f17eef
-def cmu_frames(
-    split: str = "train",  # "train", "test" or "all"
-    path: str | Path | None = None,  # the npz, its folder, a folder of raw files; None: PROBPOSE_CMU
+def read_split(
+    split: str,  # "train", "test" or "all"
+    path: str | Path | None,  # the npz, its folder, a folder of raw files; None: PROBPOSE_CMU
 ) -> Frames:
-    "World poses of a split of the CMU data, y up, metres, 30 Hz; raises `DataFileError`, `UnknownNameError`."
-    choose(split, ("train", "test", "all"), "split")
+    "The frames of a split; raises `DataFileError`. Trusts the split's name, see `cmu_frames`."
     found = find_cmu(path)
     frames = read_raw(found) if found.is_dir() else read_npz(found)
     if split == "all":
@@ -247,3 +244,11 @@ def cmu_frames(
             f"{', '.join(sorted(set(frames.subject)))}"
         )
     return frames[keep]
+
+
+def cmu_frames(
+    split: str = "train",  # "train", "test" or "all"
+    path: str | Path | None = None,  # the npz, its folder, a folder of raw files; None: PROBPOSE_CMU
+) -> Frames:
+    "World poses of a split of the CMU data, y up, metres, 30 Hz; raises `DataFileError`, `UnknownNameError`."
+    return read_split(choose(split, ("train", "test", "all"), "split"), path)

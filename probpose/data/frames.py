@@ -12,28 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.batches import Table
 from ..core.checks import check_count
 from ..core.errors import ConfigError
 
 # %% ../../nbs/data/01_frames.ipynb #4d65f3fe
-@dataclass(frozen=True)
-class Frames:
-    """N world poses (N, 17, 3) in metres, y up, with labels: action family, subject and clip, each an array of N
-    strings.
-    """
+@dataclass(frozen=True, repr=False, eq=False)
+class Frames(Table):
+    "N world poses with labels. Indexing (slice, mask, indices) gives a part."
 
-    poses: Tensor
-    action: np.ndarray
-    subject: np.ndarray
-    clip: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.poses)
-
-    def __getitem__(self, index) -> "Frames":
-        "A part: slice, boolean mask or index array."
-        where = np.arange(len(self))[index.numpy() if isinstance(index, Tensor) else index]
-        return Frames(self.poses[torch.from_numpy(where)], self.action[where], self.subject[where], self.clip[where])
+    poses: Tensor  # (N, 17, 3) metres, y up
+    action: np.ndarray  # (N,) families of actions
+    subject: np.ndarray  # (N,) people
+    clip: np.ndarray  # (N,) takes
 
 
 def choose_evenly(

@@ -64,12 +64,13 @@ class Rig:
     def __len__(self) -> int:
         return len(self.names)
 
-    def slices(self) -> list[slice]:  # where each node's channels are in a frame's numbers
+    def slices(self) -> list[slice]:  # J
+        "Where each node's channels are in a frame's numbers."
         ends = torch.tensor([len(c) for c in self.channels]).cumsum(0).tolist()
         return [slice(end - len(c), end) for end, c in zip(ends, self.channels)]
 
 # %% ../../nbs/data/05_mocap.ipynb #ae025673
-def _local_rotations(
+def _read_rotations(
     rig: Rig,
     values: Tensor,  # (T, C) as in the file
 ) -> Tensor:  # (T, J, 3, 3)
@@ -87,7 +88,7 @@ def _local_rotations(
     return torch.stack(rotations, 1)
 
 
-def _translations(
+def _read_translations(
     rig: Rig,
     values: Tensor,  # (T, C) as in the file
 ) -> Tensor:  # (T, J, 3), metres; zero where a node has no position channels
@@ -139,7 +140,7 @@ def pose_frames(
     dtype: torch.dtype,
 ) -> Motion:
     "Run forward kinematics over all frames, in double precision."
-    moved, local = _translations(rig, values), _local_rotations(rig, values)
+    moved, local = _read_translations(rig, values), _read_rotations(rig, values)
     offsets = rig.offsets.to(values.dtype).expand(len(values), -1, -1).clone()
     offsets[:, 1:] += moved[:, 1:]  # position channels below the root shift the joint in its parent's frame
     root = moved[:, 0] + offsets[:, 0]
@@ -166,7 +167,8 @@ class Lines:
         ]
         self.at = 0
 
-    def peek(self) -> list[str]:  # the words of the next line, [] at the end of the file
+    def peek(self) -> list[str]:
+        "The words of the next line, [] at the end of the file."
         return self.rows[self.at][1] if self.at < len(self.rows) else []
 
     def take(self, expected: str) -> list[str]:

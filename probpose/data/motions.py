@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..bodies.body import Body, load_body
+from ..core.batches import Table
 from ..core.checks import check_poses, choose
 from ..core.errors import DataFileError, ShapeError
 from .cmu import FILE_NAME, TEST_SUBJECTS, cmu_frames, find_cmu, read_npz
@@ -27,29 +28,15 @@ from ..geometry.rotations import smallest_rotation
 from ..geometry.skeletons import BODY_JOINTS, H36M_17
 
 # %% ../../nbs/data/10_motions.ipynb #75e7da48
-@dataclass(frozen=True)
-class Motions:
-    """N postures of a body: rotations (N, 22, 3, 3), the first one from the body's frame to the world, y up.
+@dataclass(frozen=True, repr=False, eq=False)
+class Motions(Table):
+    "N postures of a body, the joints they were made from, and labels as in `Frames`. Indexing gives a part."
 
-    The 17 joints (N, 17, 3) they were made from, metres; labels as in `Frames`.
-    """
-
-    rotations: Tensor
-    poses: Tensor
-    action: np.ndarray
-    subject: np.ndarray
-    clip: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.rotations)
-
-    def __getitem__(self, index) -> "Motions":
-        "A part: slice, boolean mask or index array."
-        where = np.arange(len(self))[index.numpy() if isinstance(index, Tensor) else index]
-        rows = torch.from_numpy(where)
-        return Motions(
-            self.rotations[rows], self.poses[rows], self.action[where], self.subject[where], self.clip[where]
-        )
+    rotations: Tensor  # (N, 22, 3, 3) relative to the parents, the first one from the body's frame to the world, y up
+    poses: Tensor  # (N, 17, 3) metres
+    action: np.ndarray  # (N,) families of actions
+    subject: np.ndarray  # (N,) people
+    clip: np.ndarray  # (N,) takes
 
 # %% ../../nbs/data/10_motions.ipynb #f28c1bce
 def global_rotations(local: Tensor, parents: tuple[int, ...]) -> Tensor:
@@ -66,7 +53,7 @@ def local_rotations(turns: Tensor, parents: tuple[int, ...]) -> Tensor:
     return above.mT @ turns
 
 # %% ../../nbs/data/10_motions.ipynb #be0178a8
-_DAZ = {"hip": "pelvis", "abdomen": "spine1", "chest": "spine3", "neck": "neck", "head": "head"} | {
+_CAPTURED_JOINTS = {"hip": "pelvis", "abdomen": "spine1", "chest": "spine3", "neck": "neck", "head": "head"} | {
     f"{side}{source}": f"{side}_{joint}"
     for side in "lr"
     for source, joint in (
@@ -80,16 +67,10 @@ _DAZ = {"hip": "pelvis", "abdomen": "spine1", "chest": "spine3", "neck": "neck",
     )
 }
 
-_SIDES = {"l": "L", "r": "R"}
-
-TURNED_BONES = {
-    "spine1": "Spine",
-    "spine3": "Thorax",
-    "neck": "Neck/Nose",
-    "head": "Head",
-} | {  # body joint → far end of the bone it turns, in Human3.6M-17
-    f"{side}_{joint}": long + end
-    for side, long in _SIDES.items()
+# body joint → far end of the bone it turns, in Human3.6M-17
+TURNED_BONES = {"spine1": "Spine", "spine3": "Thorax", "neck": "Neck/Nose", "head": "Head"} | {
+    f"{side}_{joint}": side.upper() + end
+    for side in "lr"
     for joint, end in (
         ("collar", "Shoulder"),
         ("shoulder", "Elbow"),
@@ -100,13 +81,14 @@ TURNED_BONES = {
 }
 
 
-def _bone(poses: Tensor, end: str) -> Tensor:
+def _bone_direction(poses: Tensor, end: str) -> Tensor:
     "The direction `(..., 3)` of the bone that ends in a joint of Human3.6M-17."
     joint = H36M_17.joints.index(end)
     return normalize(poses[..., joint, :] - poses[..., H36M_17.parents[joint], :], dim=-1)
 
 
-def _at_rest(body: Body) -> Tensor:  # (17, 3) metres
+def _rest_points(body: Body) -> Tensor:  # (17, 3) metres
+    "The 17 joints of a body of mean pose and shape."
     return body.points("h36m_17", body.mean_pose, torch.zeros(body.num_betas).to(body.rest))
 
 
@@ -122,12 +104,12 @@ def retarget(
             f"rotations: expected ({len(poses)}, 22, 3, 3), one set for each of the poses, got {tuple(rotations.shape)}"
         )
     turns = global_rotations(rotations.to(poses), body.parents)
-    rest = _at_rest(body).to(poses)
+    rest = _rest_points(body).to(poses)
     result = turns.clone()
     for joint, end in TURNED_BONES.items():
         k = BODY_JOINTS.index(joint)
-        own = (turns[:, k].mT @ _bone(poses, end)[..., None])[..., 0].mean(0)
-        result[:, k] = turns[:, k] @ smallest_rotation(_bone(rest, end), own)
+        own = (turns[:, k].mT @ _bone_direction(poses, end)[..., None])[..., 0].mean(0)
+        result[:, k] = turns[:, k] @ smallest_rotation(_bone_direction(rest, end), own)
     result[:, BODY_JOINTS.index("spine2")] = result[:, BODY_JOINTS.index("spine1")]
     return local_rotations(result, body.parents)
 
@@ -141,26 +123,28 @@ def bone_angles(
         motions.poses
     )
     ends = H36M_17.joints[1:]
-    cosine = torch.stack([(_bone(own, end) * _bone(motions.poses, end)).sum(-1) for end in ends], -1)
+    cosine = torch.stack(
+        [(_bone_direction(own, end) * _bone_direction(motions.poses, end)).sum(-1) for end in ends], -1
+    )
     return cosine.clamp(-1, 1).acos().rad2deg()
 
 # %% ../../nbs/data/10_motions.ipynb #60cdd1f3
-def _frame(across: Tensor, up: Tensor) -> Tensor:
+def _stack_axes(across: Tensor, up: Tensor) -> Tensor:
     "Axes as columns `(..., 3, 3)`: x along `across`, y near `up`."
     x = normalize(across, dim=-1)
     z = normalize(torch.linalg.cross(x, up), dim=-1)
     return torch.stack((x, torch.linalg.cross(z, x), z), -1)
 
 
-def _trunk(poses: Tensor) -> tuple[Tensor, Tensor]:
+def _trunk_axes(poses: Tensor) -> tuple[Tensor, Tensor]:
     "Frames of pelvis and chest."
     at = {name: poses[..., i, :] for i, name in enumerate(H36M_17.joints)}
-    return _frame(at["LHip"] - at["RHip"], at["Spine"] - at["Hip"]), _frame(
+    return _stack_axes(at["LHip"] - at["RHip"], at["Spine"] - at["Hip"]), _stack_axes(
         at["LShoulder"] - at["RShoulder"], at["Thorax"] - at["Spine"]
     )
 
 
-def _hinged(turn: Tensor, along: Tensor, beyond: Tensor, hinge: Tensor) -> Tensor:
+def _align_hinge(turn: Tensor, along: Tensor, beyond: Tensor, hinge: Tensor) -> Tensor:
     "Twist `turn` about the bone so that the hinge `(3,)`, as it stands at rest, comes to lie across the bent limb."
     normal = torch.linalg.cross(along, beyond)
     bent = normal.norm(dim=-1, keepdim=True)
@@ -181,8 +165,8 @@ def rotations_from_poses(
     Wrists and feet stay straight; raises `ShapeError`, `NotFiniteError`.
     """
     check_poses(poses, 17, finite=True)
-    rest = _at_rest(body).to(poses)
-    (pelvis, chest), (pelvis0, chest0) = _trunk(poses), _trunk(rest)
+    rest = _rest_points(body).to(poses)
+    (pelvis, chest), (pelvis0, chest0) = _trunk_axes(poses), _trunk_axes(rest)
     turns = {"pelvis": pelvis @ pelvis0.mT, "spine3": chest @ chest0.mT}
     turns["spine1"] = roma.rotmat_slerp(turns["pelvis"], turns["spine3"], poses.new_tensor(0.5))
     turns["spine2"] = turns["spine1"]
@@ -192,15 +176,18 @@ def rotations_from_poses(
             turns[joint] = above
             continue
         end = TURNED_BONES[joint]
-        along, before = _bone(poses, end), _bone(rest, end)
+        along, before = _bone_direction(poses, end), _bone_direction(rest, end)
         turns[joint] = smallest_rotation((above @ before[..., None])[..., 0], along) @ above
         if joint[2:] in ("shoulder", "hip"):
             beyond = TURNED_BONES[joint[:2] + {"shoulder": "elbow", "hip": "knee"}[joint[2:]]]
             bends = poses.new_tensor(
                 [0.0, 0.0, 1.0] if joint[2:] == "shoulder" else [0.0, 0.0, -1.0]
             )  # elbows bend ahead, knees back
-            turns[joint] = _hinged(
-                turns[joint], along, _bone(poses, beyond), normalize(torch.linalg.cross(before, bends), dim=-1)
+            turns[joint] = _align_hinge(
+                turns[joint],
+                along,
+                _bone_direction(poses, beyond),
+                normalize(torch.linalg.cross(before, bends), dim=-1),
             )
     return local_rotations(torch.stack([turns[joint] for joint in BODY_JOINTS], 1), body.parents)
 
@@ -208,7 +195,7 @@ def rotations_from_poses(
 ROTATIONS_NAME = "cmu_daz_localrot_30hz.npz"
 
 
-def _captured(path: Path, body: Body) -> Motions:
+def _load_captured(path: Path, body: Body) -> Motions:
     "The usable frames of the prepared CMU files with retargeted rotations; raises `DataFileError`."
     frames = read_npz(path)
     file = path.with_name(ROTATIONS_NAME)
@@ -221,14 +208,14 @@ def _captured(path: Path, body: Body) -> Motions:
             f"{file}: expected the rotations that belong to {path.name}, cannot read them ({error}); fetch the file "
             "again or remove it to use positions alone"
         ) from None
-    if quaternions.shape != (len(keep), len(names), 4) or set(names) != set(_DAZ):
+    if quaternions.shape != (len(keep), len(names), 4) or set(names) != set(_CAPTURED_JOINTS):
         raise DataFileError(
-            f"{file}: expected quaternions ({len(keep)}, 19, 4) of {', '.join(_DAZ)}, got {quaternions.shape} of "
-            f"{', '.join(names)}; the two files do not belong together"
+            f"{file}: expected quaternions ({len(keep)}, 19, 4) of {', '.join(_CAPTURED_JOINTS)}, got "
+            f"{quaternions.shape} of {', '.join(names)}; the two files do not belong together"
         )
     local = torch.eye(3).repeat(int(keep.sum()), 22, 1, 1)
     turned = roma.unitquat_to_rotmat(normalize(torch.from_numpy(quaternions[keep].astype(np.float32)), dim=-1))
-    local[:, [BODY_JOINTS.index(_DAZ[name]) for name in names]] = turned
+    local[:, [BODY_JOINTS.index(_CAPTURED_JOINTS[name]) for name in names]] = turned
     return Motions(retarget(local, frames.poses, body), frames.poses, frames.action, frames.subject, frames.clip)
 
 
@@ -249,7 +236,7 @@ def load_motions(
     body = body if body is not None else load_body()
     found = find_cmu(path) if name == "cmu" else None
     if found is not None and found.name == FILE_NAME and found.with_name(ROTATIONS_NAME).is_file():
-        captured = _captured(found, body)
+        captured = _load_captured(found, body)
         chosen = captured[np.isin(captured.subject, TEST_SUBJECTS) == (split == "test")]
         return chosen[choose_evenly(len(chosen), size)]
     frames: Frames = synthetic_frames(split, seed) if name == "synthetic" else cmu_frames(split, path)

@@ -38,7 +38,10 @@ class DetectionDataset(Table):
                 raise ShapeError(f"{label}: expected one for each of {len(self.detections)} people, got {len(given)}")
 
     def __repr__(self) -> str:
-        return f"DetectionDataset({self.name!r}, split={self.split!r}: {len(self)} people in {self.detections.skeleton}, no 3D poses)"
+        return (
+            f"DetectionDataset({self.name!r}, split={self.split!r}: {len(self)} people in "
+            f"{self.detections.skeleton}, no 3D poses)"
+        )
 
     @property
     def _rows_of(self) -> Tensor:

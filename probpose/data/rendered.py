@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'WORKING_MODULES', 'pack_mask', 'unpack_mask', 'RenderedDataset', 'RenderJob', 'random_betas',
-           'draw_pictures', 'make_rendered']
+           'draw_pictures', 'run_worker', 'make_rendered']
 
 # %% ../../nbs/data/12_rendered.ipynb #42bbd4aa
-import ast
 import hashlib
 import io
 import json
@@ -20,8 +19,6 @@ import threading
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from queue import Queue
 
@@ -30,13 +27,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..bodies.body import load_body
+from ..bodies.body import Body, load_body
 from ..core.batches import Table, row_indices
 from ..core.checks import check_count, check_finite
 from ..core.devices import make_generator, single_thread
 from ..core.errors import CheckpointError, ConfigError, DataFileError, DiskError, NoPersonError, ShapeError
 from ..core.storage import load_tensors, save_tensors, write_atomic
-from .dataset import cache_folder
+from .dataset import cache_folder, dump_code
 from ..geometry.crops import to_picture
 from ..geometry.skeletons import MPII_MIDDLE, POINT_LANDMARKS
 from ..rendering.renderer import Picture, Renderer
@@ -88,7 +85,10 @@ class RenderedDataset(Table):
     seed: int = 0
 
     def __repr__(self) -> str:
-        return f"RenderedDataset({self.name!r}, split={self.split!r}, seed={self.seed}: {len(self)} pictures, {len(set(self.subject))} subjects, {len(set(self.action))} actions, on {self.poses.device})"
+        return (
+            f"RenderedDataset({self.name!r}, split={self.split!r}, seed={self.seed}: {len(self)} pictures, "
+            f"{len(set(self.subject))} subjects, {len(set(self.action))} actions, on {self.poses.device})"
+        )
 
     def __getitem__(self, index):
         """The selected rows as the same kind of object.
@@ -124,12 +124,12 @@ class RenderedDataset(Table):
 class RenderJob:
     "All that pictures depend on."
 
-    body: object  # a `probpose.bodies.body.Body`
+    body: Body
     rotations: Tensor  # (M, 22, 3, 3) of the motions, world y up
     rows: Tensor  # (N,) which motion each picture shows
     config: SceneConfig
     seed: int
-    size: int = 256
+    size: int = 256  # pixels, side of the pictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +142,7 @@ class _Cast:
     joints: Tensor  # (38, 3) the target's 17 points of Human3.6M and 21 keypoints, camera axes, with translation
 
 
-def _source(seed: int, index: int, attempt: int = 0) -> torch.Generator:
+def _picture_generator(seed: int, index: int, attempt: int = 0) -> torch.Generator:
     "The random numbers of one picture."
     return make_generator(int.from_bytes(hashlib.sha256(f"{seed}:{index}:{attempt}".encode()).digest()[:7], "big"))
 
@@ -150,17 +150,17 @@ def _source(seed: int, index: int, attempt: int = 0) -> torch.Generator:
 def random_betas(
     count: int,  # P, people
     width: int,  # S, components of the body
-    make_generator: torch.Generator | None = None,  # source of randomness
+    generator: torch.Generator | None = None,  # source of randomness
 ) -> Tensor:  # (P, S)
     "Shapes: standard normal, at most 2.5; the eleventh component and later ones are zero."
-    return torch.randn(count, width, generator=make_generator).clamp(-2.5, 2.5) * (torch.arange(width) < 10)
+    return torch.randn(count, width, generator=generator).clamp(-2.5, 2.5) * (torch.arange(width) < 10)
 
 
-def _draw(job: RenderJob, numbers: Sequence[int], attempt: int = 0) -> list[_Cast]:
+def _draw_casts(job: RenderJob, numbers: Sequence[int], attempt: int = 0) -> list[_Cast]:
     """Everything random about some pictures: first who takes which pose before which camera, then, with the joints,
     the rest.
     """
-    people, sources = job.config.people, [_source(job.seed, index, attempt) for index in numbers]
+    people, sources = job.config.people, [_picture_generator(job.seed, index, attempt) for index in numbers]
     views = torch.stack([random_view(job.config, source) for source in sources])
     others = [torch.randint(0, len(job.rotations), (people - 1,), generator=source) for source in sources]
     rotations = job.rotations[torch.cat([job.rows[list(numbers)][:, None], torch.stack(others)], 1)]
@@ -181,7 +181,7 @@ _POSED = 16  # pictures whose people are posed together; shards hold whole multi
 _LEAST = 0.15  # share of the target's amodal pixels that must be seen
 
 
-def _row(cast: _Cast, picture: Picture) -> dict[str, Tensor]:
+def _make_row(cast: _Cast, picture: Picture) -> dict[str, Tensor]:
     "The fields of one picture."
     points, marks = cast.joints[:17], cast.joints[17:]
     return {
@@ -201,7 +201,7 @@ def _row(cast: _Cast, picture: Picture) -> dict[str, Tensor]:
     }
 
 
-def _surfaces(job: RenderJob, casts: list[_Cast]) -> list[Tensor]:  # of (P, V, 3)
+def _pose_people(job: RenderJob, casts: list[_Cast]) -> list[Tensor]:  # of (P, V, 3)
     "The people of some pictures in their places."
     posed = job.body.vertices(torch.cat([c.rotations for c in casts]), torch.cat([c.betas for c in casts]))
     return list(
@@ -209,17 +209,17 @@ def _surfaces(job: RenderJob, casts: list[_Cast]) -> list[Tensor]:  # of (P, V, 
     )
 
 
-def _picture(job: RenderJob, renderer: Renderer, index: int, cast: _Cast, surface: Tensor) -> dict[str, Tensor]:
+def _make_picture(job: RenderJob, renderer: Renderer, index: int, cast: _Cast, surface: Tensor) -> dict[str, Tensor]:
     "The fields of one picture; where next to nothing of the target can be seen, of another draw."
     for attempt in range(1, 50):
         try:
             picture = renderer.render(surface, cast.scene)
             if picture.visible.sum() >= _LEAST * picture.person.sum():
-                return _row(cast, picture)
+                return _make_row(cast, picture)
         except NoPersonError:
             pass
-        (cast,) = _draw(job, [index], attempt)
-        (surface,) = _surfaces(job, [cast])
+        (cast,) = _draw_casts(job, [index], attempt)
+        (surface,) = _pose_people(job, [cast])
     raise ConfigError(
         f"config: expected scenes in which the target can be seen, got none for picture {index} in 50 draws; fewer "
         f"things in the way and smaller cuts help: {job.config}"
@@ -231,8 +231,8 @@ def draw_pictures(job: RenderJob, renderer: Renderer, first: int, last: int) -> 
     rows = []
     for start in range(first, last, _POSED):
         numbers = range(start, min(start + _POSED, last))
-        casts = _draw(job, numbers)
-        rows += [_picture(job, renderer, *each) for each in zip(numbers, casts, _surfaces(job, casts))]
+        casts = _draw_casts(job, numbers)
+        rows += [_make_picture(job, renderer, *each) for each in zip(numbers, casts, _pose_people(job, casts))]
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 # %% ../../nbs/data/12_rendered.ipynb #b3ef5885
@@ -292,11 +292,12 @@ def _read_shard(
 
 # %% ../../nbs/data/12_rendered.ipynb #061b5193
 _START = (
-    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from probpose.data.rendered import _work; _work()"
+    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
+    "from probpose.data.rendered import run_worker; run_worker()"
 )
 
 
-def _work() -> None:
+def run_worker() -> None:
     "A worker: reads a job and numbers of shards, makes them, and names each on standard output."
     torch.set_num_threads(1)
     job, folder, shards, length, device = pickle.load(sys.stdin.buffer)
@@ -306,7 +307,7 @@ def _work() -> None:
         print(f"made {shard}", flush=True)
 
 
-def _talk(process: subprocess.Popen, job: bytes, lines: Queue) -> None:
+def _feed_worker(process: subprocess.Popen, job: bytes, lines: Queue) -> None:
     "Hand a worker its job, pass on what it says, and at last the worker itself."
     try:
         process.stdin.write(job)
@@ -318,7 +319,7 @@ def _talk(process: subprocess.Popen, job: bytes, lines: Queue) -> None:
     lines.put(process)
 
 
-def _in_processes(
+def _run_workers(
     job: RenderJob, folder: Path, shards: list[int], length: int, workers: int, device: str, bar: tqdm
 ) -> None:
     "Share shards among workers; raises `DataFileError` with a worker's last words if it fails."
@@ -337,7 +338,7 @@ def _in_processes(
                 env=environment,
             )
             processes[process] = errors
-            threading.Thread(target=_talk, args=(process, message, lines), daemon=True).start()
+            threading.Thread(target=_feed_worker, args=(process, message, lines), daemon=True).start()
         left = len(processes)
         while left:
             line = lines.get()
@@ -359,24 +360,25 @@ def _in_processes(
             errors.close()
 
 # %% ../../nbs/data/12_rendered.ipynb #b8170b5e
-WORKING_MODULES = (
+WORKING_MODULES = (  # what the pictures depend on besides motions, body and settings
     "data.rendered",
+    "core.batches",
+    "core.devices",
+    "bodies.body",
+    "bodies.files",
+    "bodies.points",
+    "geometry.cameras",
+    "geometry.conversions",
+    "geometry.crops",
+    "geometry.skeletons",
     "rendering.scenes",
     "rendering.kernels",
     "rendering.renderer",
     "rendering.visibility",
-    "geometry.crops",
-)  # what the pictures depend on
+)
 
 
-@lru_cache(maxsize=1)
-def _code() -> str:
-    "The syntax trees of the modules that do the work."
-    files = [find_spec(f"probpose.{name}").origin for name in WORKING_MODULES]
-    return "".join(ast.dump(ast.parse(Path(file).read_text(encoding="utf-8"))) for file in files)
-
-
-def _key(job: RenderJob, labels: list[np.ndarray]) -> str:
+def _hash_inputs(job: RenderJob, labels: list[np.ndarray]) -> str:
     "A hash of all that the data set depends on."
     still = torch.eye(3).expand(job.rotations.shape[1:])
     total = hashlib.sha256(job.body.faces.cpu().numpy().tobytes())
@@ -388,11 +390,11 @@ def _key(job: RenderJob, labels: list[np.ndarray]) -> str:
         total.update(values.contiguous().numpy().tobytes())
     for part in (FORMAT, job.config, job.seed, job.size, *(array.tolist() for array in labels)):
         total.update(repr(part).encode())
-    total.update(_code().encode())
+    total.update(dump_code(WORKING_MODULES).encode())
     return total.hexdigest()[:32]
 
 
-def _claim(folder: Path, key: str) -> None:
+def _claim_folder(folder: Path, key: str) -> None:
     "Make a folder for a data set; raises `ConfigError` if it holds another one."
     settings = folder / "settings.json"
     try:
@@ -409,7 +411,7 @@ def _claim(folder: Path, key: str) -> None:
     write_atomic(settings, json.dumps({"key": key}))
 
 # %% ../../nbs/data/12_rendered.ipynb #1f1b9ec2
-def _check_job(motions, size: int, body, pixels: int, workers: int, shard: int) -> None:
+def _check_job(motions, size: int, pixels: int, workers: int, shard: int) -> None:
     "Refuse what cannot be rendered."
     rotations = motions.rotations
     if rotations.ndim != 4 or rotations.shape[1:] != (22, 3, 3) or not len(rotations):
@@ -417,12 +419,10 @@ def _check_job(motions, size: int, body, pixels: int, workers: int, shard: int) 
             f"motions: expected rotations (M, 22, 3, 3) with at least one pose, got {tuple(rotations.shape)}"
         )
     check_finite(rotations, "motions.rotations")
-    (
-        check_count(size, "size"),
-        check_count(workers, "workers"),
-        check_count(pixels, "pixels", 16),
-        check_count(shard, "shard"),
-    )
+    check_count(size, "size")
+    check_count(workers, "workers")
+    check_count(pixels, "pixels", 16)
+    check_count(shard, "shard")
     if pixels % 8 or shard % _POSED:
         raise ConfigError(f"pixels, shard: expected multiples of 8 and {_POSED}, got {pixels} and {shard}")
     for name in ("action", "subject", "clip"):
@@ -431,20 +431,13 @@ def _check_job(motions, size: int, body, pixels: int, workers: int, shard: int) 
                 f"motions.{name}: expected one label per pose, {len(rotations)}, got {len(getattr(motions, name))}"
             )
 
-
-def _assemble(folder: Path, job: RenderJob, parts: list[dict[str, Tensor]], labels: dict) -> RenderedDataset:
-    "The data set of finished shards."
-    tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    images = torch.from_numpy(_open_images(folder, len(job.rows), job.size, "c"))  # changes to it stay in memory
-    return RenderedDataset(images=images, **tensors, **labels)
-
 # %% ../../nbs/data/12_rendered.ipynb #2095dd65
 def make_rendered(
     motions,  # poses with labels: rotations (M, 22, 3, 3) in the world, y up; action, subject and clip (M,)
     size: int,  # N, how many pictures; poses are taken evenly, and repeatedly if there are fewer
     config: SceneConfig = SceneConfig(),  # how scenes are drawn
     seed: int = 0,  # of everything random
-    body=None,  # a `probpose.bodies.body.Body`; None for the open one
+    body: Body | None = None,  # None for the open one
     name: str = "rendered",  # what to call it
     split: str = "train",  # a label
     workers: int = 1,  # processes; 1 works in this one
@@ -454,25 +447,29 @@ def make_rendered(
     shard: int = 256,  # pictures that are made and saved together
     progress: bool | None = None,  # a progress bar; None for one on a terminal
 ) -> RenderedDataset:
-    """Render a data set, or what is missing of it, and open it; the same for the same arguments, however many workers there are.
+    """Render a data set, or what is missing of it, and open it.
+
+    The same for the same arguments, however many workers there are.
 
     Raises `ShapeError`, `NotFiniteError`, `ConfigError` (also without Warp and for a folder of other settings),
     `DiskError`, and `DataFileError` if a worker dies.
     """
     body = load_body() if body is None else body
-    _check_job(motions, size, body, pixels, workers, shard)
+    _check_job(motions, size, pixels, workers, shard)
     rows = ((torch.arange(size, dtype=torch.float64) + 0.5) * len(motions.rotations) / size).long()
     job = RenderJob(body, motions.rotations.detach().float().cpu(), rows, config, int(seed), pixels)
     labels = {label: np.asarray(getattr(motions, label))[rows.numpy()] for label in ("action", "subject", "clip")}
     with single_thread(), torch.no_grad():
-        key = _key(job, list(labels.values()))
+        key = _hash_inputs(job, list(labels.values()))
         folder = cache_folder() / "rendered" / f"{name}-{split}-{key}" if folder is None else Path(folder).expanduser()
-        _claim(folder, key)
-        parts = _complete(job, folder, shard, workers, device, progress)
-        return _assemble(folder, job, parts, labels | {"name": name, "split": split, "seed": int(seed)})
+        _claim_folder(folder, key)
+        parts = _complete_shards(job, folder, shard, workers, device, progress)
+    tensors = {label: torch.cat([part[label] for part in parts]) for label in parts[0]}
+    images = torch.from_numpy(_open_images(folder, size, pixels, "c"))  # changes to it stay in memory
+    return RenderedDataset(images=images, **tensors, **labels, name=name, split=split, seed=int(seed))
 
 
-def _complete(
+def _complete_shards(
     job: RenderJob, folder: Path, length: int, workers: int, device: str, progress: bool | None
 ) -> list[dict[str, Tensor]]:
     "Make what is missing of the shards and read them all."
@@ -490,7 +487,7 @@ def _complete(
         disable=None if progress is None else not progress,
     ) as bar:
         if workers > 1 and len(missing) > 1:
-            _in_processes(job, folder, missing, length, workers, device, bar)
+            _run_workers(job, folder, missing, length, workers, device, bar)
         elif missing:
             renderer = Renderer(job.body, job.size, device)
             for shard in missing:

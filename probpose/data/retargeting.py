@@ -35,11 +35,6 @@ ACCLAIM_JOINTS = {
     "RWrist": ("rwrist",),
 }
 
-
-def _acclaim_17(motion: Motion) -> Tensor:  # (T, 17, 3)
-    "The ends of bones, or the middle between two."
-    return torch.stack([torch.stack([motion[name] for name in names]).mean(0) for names in ACCLAIM_JOINTS.values()], 1)
-
 # %% ../../nbs/data/08_retargeting.ipynb #0ccaaade
 BVH_LIMBS = {  # joint: (parent in the 17, node whose orientation counts, direction in that node's frame)
     "RHip": ("Hip", "hip", (-1.0, 0.0, 0.0)),
@@ -60,31 +55,16 @@ BVH_LIMBS = {  # joint: (parent in the 17, node whose orientation counts, direct
     "RWrist": ("RElbow", "rForeArm", (-0.989, -0.148, 0.0)),
 }
 
+# fmt: off
 BVH_LENGTHS = (  # metres, of a man of middle height: the 16 limbs in the order of the table above
-    0.09,
-    0.41,
-    0.43,
-    0.09,
-    0.41,
-    0.43,
-    0.225,
-    0.30,
-    0.125,
-    0.10,
-    0.185,
-    0.295,
-    0.285,
-    0.185,
-    0.305,
-    0.285,
+    0.09, 0.41, 0.43, 0.09, 0.41, 0.43, 0.225, 0.30, 0.125, 0.10, 0.185, 0.295, 0.285, 0.185, 0.305, 0.285,
 )
+# fmt: on
 
-REFERENCE_LEG = math.hypot(0.368199, 0.0073152) + math.hypot(
-    0.0073152, 0.451104, 0.0512064
-)  # metres, thigh and shin of the common figure
+REFERENCE_LEG = math.hypot(0.368199, 0.0073152) + math.hypot(0.0073152, 0.451104, 0.0512064)  # m, thigh and shin
 
 # %% ../../nbs/data/08_retargeting.ipynb #cb291d44
-def _bvh_17(
+def _chain_bvh_limbs(
     motion: Motion,
     lengths: Tensor,  # (16,), metres
 ) -> Tensor:  # (T, 17, 3)
@@ -99,18 +79,18 @@ def _bvh_17(
 
 def to_h36m_17(
     motion: Motion,  # a take from `read_amc` (CMU's bone names) or `read_bvh` (cgspeed's joint names)
-    bone_lengths: Tensor
-    | None = None,  # (16,) metres in the order of the 17-joint skeleton's bones; only for BVH, default `BVH_LENGTHS`
+    bone_lengths: Tensor | None = None,  # (16,) metres in the skeleton's order; only for BVH, default `BVH_LENGTHS`
 ) -> Tensor:  # (T, 17, 3), metres, y up
     """The 17 joints of Human3.6M from a CMU take.
 
     Raises `UnknownNameError` when the file's skeleton has other names, `ShapeError` for other lengths.
     """
     if motion.rig.acclaim:
-        return _acclaim_17(motion)
+        ends = [torch.stack([motion[name] for name in names]).mean(0) for names in ACCLAIM_JOINTS.values()]
+        return torch.stack(ends, 1)
     lengths = torch.as_tensor(BVH_LENGTHS if bone_lengths is None else bone_lengths).to(motion.positions)
     if lengths.shape != (16,):
         raise ShapeError(
             f"bone_lengths: expected (16,), one per bone of the 17-joint skeleton, got {tuple(lengths.shape)}"
         )
-    return _bvh_17(motion, lengths)
+    return _chain_bvh_limbs(motion, lengths)

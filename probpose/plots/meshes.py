@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 import torch
-from torch import Tensor
 
 from ..bodies.meshes import check_faces, thin_surface
 from ..core.checks import check_count, choose
@@ -25,34 +24,28 @@ from probpose.plots.pictures import (
     add_marks,
     add_outline,
     add_picture,
+    as_masks,
     as_pictures,
-    mask_arrays,
     points_inside_mask,
-    points_per_image,
+    split_by_image,
 )
-from .scenes import as_single_pose, floor_grid, picture_axes, scene_layout, view_direction
-from .style import COLOURWAY, GREY, MODE_COLOUR, TRUTH_COLOUR, as_array, legend_key, new_figure, upright
+from .scenes import add_floor, as_single_pose, scene_layout, set_picture_axes, view_direction
+from probpose.plots.style import (
+    COLOURWAY,
+    GREY,
+    MODE_COLOUR,
+    TRUTH_COLOUR,
+    add_legend_key,
+    as_array,
+    choose_rows,
+    new_figure,
+    to_drawing_axes,
+)
 
 # %% ../../nbs/plots/11_meshes.ipynb #ed78c96a
-def _bodies(bodies, name: str) -> np.ndarray:
-    "Bodies (M, V, 3) in drawing axes."
-    points = upright(bodies)
-    points = points[None] if points.ndim == 2 else points
-    if points.ndim != 3 or points.size == 0:
-        raise ShapeError(
-            f"{name}: expected (M, V, 3) of one person with M of at least 1, got {tuple(np.shape(bodies))}; pick an "
-            "image first, e.g. vertices[:, 0]"
-        )
-    return points.astype(np.float32)
+LAMP = dict(x=-60_000, y=90_000, z=-80_000)  # upper left, behind the viewer: plotly counts it from the camera
 
-
-def _check_intensity(values, vertices: int) -> np.ndarray | None:
-    if values is None:
-        return None
-    array = as_array(values, "intensity", digits=2)
-    if array.shape != (vertices,):
-        raise ShapeError(f"intensity: expected one number for each of the {vertices} vertices, got shape {array.shape}")
-    return array.astype(np.float32)
+INTENSITY_SCALE: tuple = ((0.0, "#4b5fb0"), (0.5, "#c2649a"), (1.0, "#f0c04a"))
 
 
 def _add_mesh(
@@ -115,131 +108,49 @@ def _add_mesh(
         **look,
     )
 
-
-LAMP = dict(
-    x=-60_000, y=90_000, z=-80_000
-)  # at the upper left, behind the viewer: plotly counts it from the camera, with negative z towards the viewer
-
-INTENSITY_SCALE: tuple = ((0.0, "#4b5fb0"), (0.5, "#c2649a"), (1.0, "#f0c04a"))
-
-# %% ../../nbs/plots/11_meshes.ipynb #1976bb40
-def mesh_figure(
-    bodies,  # (M, V, 3) metres, camera axes; or one body (V, 3)
-    faces,  # (F, 3) vertex indices
-    target=None,  # (V, 3) ground truth
-    names: Sequence[str] | None = None,  # M names; None is "hypothesis 1" and so on. One called "mode" is violet
-    arrangement: str = "row",  # "row": beside each other; "menu": one at a time, over the truth
-    intensity=None,  # (V,) numbers that colour the surfaces, e.g. the spread of each vertex over the hypotheses
-    intensity_title: str = "spread (mm)",  # label of the colours
-    image=None,  # (H, W, 3) bytes: the picture, drawn beside the bodies
-    hypotheses_2d=None,  # (M, K, 2) pixels of the map: projected joints of the same hypotheses
-    mask=None,  # (H', W') bool: where a person is in the picture
-    target_2d=None,  # (K, 2) pixels of the map: where the joints are
-    map_size: int = 64,  # cells of the map along the width of the picture
-    view: str | Mapping = "oblique",  # a key of `VIEWS`, or an eye direction
-    most: int = 6,  # draw at most this many bodies, evenly chosen
-    cell: float
-    | None = 0.025,  # metres; the surface is thinned to vertices about this far apart. None draws it as it is
-    floor: bool = True,  # draw a floor of 25 cm squares
-    height: int = 460,  # pixels
-) -> go.Figure:
-    """Surfaces of a few hypotheses, upright, with the truth, and the picture with their projections.
-
-    Raises `ShapeError`, `NotFiniteError`, `UnknownNameError`, `ConfigError`.
-    """
-    choose(arrangement, ("row", "menu"), "arrangement")
-    points, corners, truth, colours, kept = _surfaces(bodies, faces, target, intensity, most, cell)
-    names = _body_names(names, len(np.shape(bodies)) == 3 and len(bodies) or 1, kept)
-    fig = new_figure(height)
-    if image is not None:
-        add_picture(fig, as_pictures(image)[0], check_count(map_size, "map_size"))
-        if mask is not None:
-            add_outline(fig, mask_arrays(mask[None], 1)[0], map_size)
-        if target_2d is not None:
-            add_marks(
-                fig, points_per_image([target_2d], 1, "target_2d")[0], "true joints", STAR_COLOUR, "star", 10, 1.0
-            )
-    flat = None if hypotheses_2d is None or image is None else _projections(hypotheses_2d, kept, np.shape(bodies))
-    aside = _aside(view) if arrangement == "row" else None
-    owned, drawn = _draw_bodies(
-        fig,
-        points,
-        corners,
-        names,
-        colours,
-        intensity_title,
-        truth,
-        aside,
-        flat,
-        None if mask is None else mask_arrays(mask[None], 1)[0],
-        map_size,
-    )
-    limits = (
-        None
-        if image is None
-        else ([-0.5, map_size - 0.5], [-0.5, map_size * np.shape(image)[0] / np.shape(image)[1] - 0.5])
-    )
-    return _lay_out_meshes(fig, names, owned, floor_grid(fig, drawn) if floor else drawn, limits, view, arrangement)
-
 # %% ../../nbs/plots/11_meshes.ipynb #fa601332
-def _surfaces(bodies, faces, target, intensity, most: int, cell: float | None):
+def _thin_bodies(bodies, faces, target, intensity, most: int, cell: float | None):
     "Thinned bodies (M, V, 3) in drawing axes, faces, the truth, colours (V,), and which hypotheses are drawn."
-    points = _bodies(bodies, "bodies")
-    kept = np.unique(np.linspace(0, len(points) - 1, min(len(points), check_count(most, "most"))).round().astype(int))
-    truth = None if target is None else as_single_pose(target, points.shape[1], "target").astype(np.float32)[0]
-    colours, corners = (
-        _check_intensity(intensity, points.shape[1]),
-        torch.as_tensor(np.asarray(faces.cpu() if isinstance(faces, Tensor) else faces)),
-    )
-    check_faces(corners, points.shape[1])
-    vertices, corners = (
-        (torch.arange(points.shape[1]), corners)
-        if cell is None
-        else thin_surface(torch.from_numpy(points[0]), corners, cell)
-    )
-    points, corners = points[kept][:, vertices], corners.numpy()
-    smallest = np.uint16 if len(vertices) < 1 << 16 else np.uint32
-    return (
-        points,
-        corners.astype(smallest),
-        None if truth is None else truth[vertices],
-        None if colours is None else colours[vertices],
-        kept,
-    )
-
-
-def _body_names(names: Sequence[str] | None, count: int, kept: np.ndarray) -> list[str]:
-    "The names of the bodies that are drawn."
-    names = [f"hypothesis {i + 1}" for i in range(count)] if names is None else [str(n) for n in names]
-    if len(names) != count or len(set(names)) != count:
-        raise ShapeError(f"names: expected {count} different names, one for each body, got {names}")
-    return [names[i] for i in kept]
-
-
-def _projections(hypotheses_2d, kept: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    "Projected joints (M, K, 2) of the bodies that are drawn."
-    flat, count = as_array(hypotheses_2d, "hypotheses_2d", digits=2), shape[0] if len(shape) == 3 else 1
-    flat = flat[None] if flat.ndim == 2 else flat
-    if flat.ndim != 3 or len(flat) != count or flat.shape[-1] != 2:
-        raise ShapeError(f"hypotheses_2d: expected ({count}, K, 2), joints of the same hypotheses, got {flat.shape}")
-    return flat[kept]
+    points = to_drawing_axes(bodies)
+    points = (points[None] if points.ndim == 2 else points).astype(np.float32)
+    if points.ndim != 3 or points.size == 0:
+        raise ShapeError(
+            f"bodies: expected (M, V, 3) of one person with M of at least 1, got {tuple(np.shape(bodies))}; pick an "
+            "image first, e.g. vertices[:, 0]"
+        )
+    kept, count = choose_rows(len(points), most), points.shape[1]
+    truth = None if target is None else as_single_pose(target, count, "target").astype(np.float32)[0]
+    colours = None if intensity is None else as_array(intensity, "intensity", digits=2).astype(np.float32)
+    if colours is not None and colours.shape != (count,):
+        raise ShapeError(f"intensity: expected one number for each of the {count} vertices, got shape {colours.shape}")
+    vertices, corners = torch.arange(count), torch.as_tensor(faces).cpu()
+    check_faces(corners, count)
+    if cell is not None:
+        vertices, corners = thin_surface(torch.from_numpy(points[0]), corners, cell)
+    corners = corners.numpy().astype(np.uint16 if len(vertices) < 1 << 16 else np.uint32)
+    truth, colours = (None if values is None else values[vertices] for values in (truth, colours))
+    return points[kept][:, vertices], corners, truth, colours, kept
 
 # %% ../../nbs/plots/11_meshes.ipynb #7d624e65
-def _aside(view: str | Mapping) -> np.ndarray:
+def _find_sideways(view: str | Mapping) -> np.ndarray:
     "The horizontal direction (3,) that runs from left to right for a viewer."
     x, y, _ = view_direction(view)
     return np.array([-y, x, 0.0]) / max(np.hypot(x, y), 1e-9)
 
 
 def _draw_bodies(
-    fig, points, corners, names, colours, title, truth, aside, flat, mask, map_size
+    fig, points, corners, names, colours, title, truth, sideways, flat, mask, map_size
 ) -> tuple[list[list[int]], np.ndarray]:
-    """Draw bodies, in a row along `aside` with their names or, without it, all in one place.
+    """Draw bodies, in a row along `sideways` with their names or, without it, all in one place.
 
     Returns the traces of each, and all points drawn (N, 3).
     """
     every = points if truth is None else np.concatenate([points, truth[None]])
-    width = np.zeros(3, np.float32) if aside is None else (aside * (np.ptp(every @ aside) + 0.12)).astype(np.float32)
+    width = (
+        np.zeros(3, np.float32)
+        if sideways is None
+        else (sideways * (np.ptp(every @ sideways) + 0.12)).astype(np.float32)
+    )
     limits = (
         None if colours is None else (float(np.percentile(colours, 1)), max(float(np.percentile(colours, 99)), 1e-6))
     )
@@ -268,8 +179,8 @@ def _draw_bodies(
         owned.append(list(range(start, len(fig.data))))
     if truth is not None:
         drawn.append((truth + len(points) * width).round(3))
-        _add_mesh(fig, drawn[-1], corners, "ground truth", TRUTH_COLOUR, opacity=0.35 if aside is None else 1.0)
-    if aside is not None and len(drawn) > 1:
+        _add_mesh(fig, drawn[-1], corners, "ground truth", TRUTH_COLOUR, opacity=0.35 if sideways is None else 1.0)
+    if sideways is not None and len(drawn) > 1:
         middles, top = [d.mean(0) for d in drawn], max(float(d[:, 2].max()) for d in drawn) + 0.12
         fig.add_scatter3d(
             x=[m[0] for m in middles],
@@ -290,8 +201,8 @@ def _lay_out_meshes(fig, names, owned, points: np.ndarray, limits, view, arrange
     "Scene, picture, legend and, if wanted, the menu."
     drawn = [trace.name for trace in fig.data]
     for name, colour in (("mode", MODE_COLOUR), ("ground truth", TRUTH_COLOUR)):
-        if name in drawn and any(t.type == "mesh3d" and t.name == name for t in fig.data):
-            legend_key(fig, name, colour, "markers", three=True)
+        if any(trace.type == "mesh3d" and trace.name == name for trace in fig.data):
+            add_legend_key(fig, name, colour, "markers", three=True)
     add_mark_keys(
         fig,
         [name for name in ("samples", "samples outside of the mask", "true joints", "person mask") if name in drawn],
@@ -303,20 +214,83 @@ def _lay_out_meshes(fig, names, owned, points: np.ndarray, limits, view, arrange
         fig = lay_out_selector(fig, method_menu(names, owned, 0), points, limits, view)
         fig.layout.annotations[0].text = "body"
         return fig
-    top, right, coloured = (
-        0.92,
-        0.64 if limits else 1.0,
-        any(t.type == "mesh3d" and t.intensity is not None for t in fig.data),
-    )
+    top, right = 0.92, 0.64 if limits else 1.0
+    coloured = any(trace.type == "mesh3d" and trace.intensity is not None for trace in fig.data)
     scene = scene_layout(view, points) | dict(domain=dict(x=[0, right], y=[0, top]))
     shape = 700 * right / (top * fig.layout.height)  # width over height, in a column of 700 pixels
     extent = np.ptp(points, axis=0)
-    zoom = extent.max() / max(np.ptp(points @ _aside(view)) / shape, extent[2])
+    zoom = extent.max() / max(np.ptp(points @ _find_sideways(view)) / shape, extent[2])
     scene["aspectratio"] = {axis: float(zoom * size) for axis, size in scene["aspectratio"].items()}
     fig.update_layout(
         scene=scene, legend=dict(y=1, yanchor="top", x=0.4 if coloured else 0), margin=dict(l=0, r=0, t=0, b=0)
     )
     if limits:
-        picture_axes(fig, tuple([float(v) for v in axis] for axis in limits))
+        set_picture_axes(fig, tuple([float(v) for v in axis] for axis in limits))
         fig.update_xaxes(domain=[0.66, 1]).update_yaxes(domain=[0, top])
     return fig
+
+# %% ../../nbs/plots/11_meshes.ipynb #1976bb40
+def mesh_figure(
+    bodies,  # (M, V, 3) metres, camera axes; or one body (V, 3)
+    faces,  # (F, 3) vertex indices
+    target=None,  # (V, 3) ground truth
+    names: Sequence[str] | None = None,  # M names; None is "hypothesis 1" and so on. One called "mode" is violet
+    arrangement: str = "row",  # "row": beside each other; "menu": one at a time, over the truth
+    intensity=None,  # (V,) numbers that colour the surfaces, e.g. the spread of each vertex over the hypotheses
+    intensity_title: str = "spread (mm)",  # label of the colours
+    image=None,  # (H, W, 3) bytes: the picture, drawn beside the bodies
+    hypotheses_2d=None,  # (M, K, 2) pixels of the map: projected joints of the same hypotheses
+    mask=None,  # (H', W') bool: where a person is in the picture
+    target_2d=None,  # (K, 2) pixels of the map: where the joints are
+    map_size: int = 64,  # cells of the map along the width of the picture
+    view: str | Mapping = "oblique",  # a key of `VIEWS`, or an eye direction
+    most: int = 6,  # draw at most this many bodies, evenly chosen
+    cell: float | None = 0.025,  # metres: vertices are thinned to about this far apart; None keeps them all
+    floor: bool = True,  # draw a floor of 25 cm squares
+    height: int = 460,  # pixels
+) -> go.Figure:
+    """Surfaces of a few hypotheses, upright, with the truth, and the picture with their projections.
+
+    Raises `ShapeError`, `NotFiniteError`, `UnknownNameError`, `ConfigError`.
+    """
+    choose(arrangement, ("row", "menu"), "arrangement")
+    points, corners, truth, colours, kept = _thin_bodies(bodies, faces, target, intensity, most, cell)
+    count = len(bodies) if len(np.shape(bodies)) == 3 else 1
+    names = [f"hypothesis {i + 1}" for i in range(count)] if names is None else [str(name) for name in names]
+    if len(names) != count or len(set(names)) != count:
+        raise ShapeError(f"names: expected {count} different names, one for each body, got {names}")
+    names = [names[i] for i in kept]
+    fig, mask = new_figure(height), None if mask is None else as_masks(mask[None], 1)[0]
+    if image is not None:
+        add_picture(fig, as_pictures(image)[0], check_count(map_size, "map_size"))
+        if mask is not None:
+            add_outline(fig, mask, map_size)
+        if target_2d is not None:
+            add_marks(fig, split_by_image([target_2d], 1, "target_2d")[0], "true joints", STAR_COLOUR, "star", 10, 1.0)
+    flat = None if hypotheses_2d is None or image is None else as_array(hypotheses_2d, "hypotheses_2d", digits=2)
+    if flat is not None:
+        flat = flat[None] if flat.ndim == 2 else flat
+        if flat.ndim != 3 or len(flat) != count or flat.shape[-1] != 2:
+            raise ShapeError(
+                f"hypotheses_2d: expected ({count}, K, 2), joints of the same hypotheses, got {flat.shape}"
+            )
+        flat = flat[kept]
+    sideways = _find_sideways(view) if arrangement == "row" else None
+    owned, drawn = _draw_bodies(
+        fig,
+        points,
+        corners,
+        names,
+        colours,
+        intensity_title,
+        truth,
+        sideways,
+        flat,
+        mask,
+        map_size,
+    )
+    limits = None
+    if image is not None:
+        high, wide = np.shape(image)[:2]
+        limits = [-0.5, map_size - 0.5], [-0.5, map_size * high / wide - 0.5]
+    return _lay_out_meshes(fig, names, owned, add_floor(fig, drawn) if floor else drawn, limits, view, arrangement)

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['SAMPLE_COLOUR', 'OUTSIDE_COLOUR', 'OUTLINE_COLOUR', 'STAR_COLOUR', 'as_pictures', 'add_picture', 'image_grid',
-           'mask_outline', 'points_per_image', 'points_inside_mask', 'add_marks', 'add_outline', 'add_mark_keys',
-           'overlay_figure', 'mask_arrays']
+           'mask_outline', 'split_by_image', 'points_inside_mask', 'as_masks', 'add_marks', 'add_outline',
+           'add_mark_keys', 'overlay_figure']
 
 # %% ../../nbs/plots/10_pictures.ipynb #ce68bd7e
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -20,7 +20,7 @@ from torch import Tensor
 from ..core.checks import check_count
 from ..core.errors import ShapeError
 from ..core.optional import import_optional
-from .style import FIGURE_TEMPLATE, as_array, legend_key
+from .style import FIGURE_TEMPLATE, add_legend_key, as_array, choose_rows
 
 # %% ../../nbs/plots/10_pictures.ipynb #addbc7ba
 def as_pictures(images) -> np.ndarray:
@@ -36,14 +36,14 @@ def as_pictures(images) -> np.ndarray:
 
 
 def add_picture(fig, picture: np.ndarray, width: float, **place) -> None:
-    "A picture (H, W, 3) as a JPEG, `width` coordinates wide."
+    "Add a picture (H, W, 3) as a JPEG, `width` coordinates wide; raises `ConfigError` without Pillow."
     file, step = io.BytesIO(), width / picture.shape[1]
     import_optional("PIL.Image").fromarray(picture).save(file, format="JPEG", quality=85)
     source = "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
     fig.add_image(source=source, x0=(step - 1) / 2, y0=(step - 1) / 2, dx=step, dy=step, hoverinfo="skip", **place)
 
 
-def _grid(
+def _make_grid(
     count: int, columns: int, titles: Sequence[str] | None, height: int | None, aspect: float, legend: bool
 ) -> tuple[go.Figure, int]:
     "An empty grid of panels with titles and room for a legend above; returns it and the number of columns."
@@ -79,7 +79,7 @@ def image_grid(
     "Images in rows, with titles; raises `ShapeError`, and `ConfigError` without Pillow."
     pictures = as_pictures(images)
     count, high, wide = pictures.shape[:3]
-    fig, columns = _grid(count, columns, titles, height, high / wide, legend=False)
+    fig, columns = _make_grid(count, columns, titles, height, high / wide, legend=False)
     for i, picture in enumerate(pictures):
         add_picture(fig, picture, wide, row=i // columns + 1, col=i % columns + 1)
     return _picture_cells(fig, high, wide, count)
@@ -119,10 +119,10 @@ def mask_outline(
         border = mask & ~padded[1 + dy : 1 + dy + mask.shape[0], 1 + dx : 1 + dx + mask.shape[1]]
         for y, x in zip(*map(np.ndarray.tolist, border.nonzero())):
             following.setdefault((x + start[0], y + start[1]), []).append((x + end[0], y + end[1]))
-    return [_rounded(np.array(loop)) for loop in _loops(following)]
+    return [_cut_corners(np.array(loop)) for loop in _follow_loops(following)]
 
 
-def _loops(following: dict[tuple[int, int], list]) -> Iterable[list[tuple[int, int]]]:
+def _follow_loops(following: dict[tuple[int, int], list]) -> Iterable[list[tuple[int, int]]]:
     "Closed walks along directed edges (corner → next corners) until all edges are used."
     while following:
         corner = start = next(iter(following))
@@ -137,7 +137,7 @@ def _loops(following: dict[tuple[int, int], list]) -> Iterable[list[tuple[int, i
         yield loop
 
 
-def _rounded(loop: np.ndarray) -> np.ndarray:
+def _cut_corners(loop: np.ndarray) -> np.ndarray:
     """The middles of the edges of a closed walk (K, 2) over pixel corners, without those in the middle of a straight
     line, closed.
     """
@@ -148,18 +148,22 @@ def _rounded(loop: np.ndarray) -> np.ndarray:
     return np.concatenate([kept, kept[:1]])
 
 # %% ../../nbs/plots/10_pictures.ipynb #606668ff
-SAMPLE_COLOUR, OUTSIDE_COLOUR, OUTLINE_COLOUR, STAR_COLOUR = (
-    "#35c9c9",
-    "#ff8a3c",
-    "#d5d53a",
-    "#62e08f",
-)  # lighter than elsewhere: pictures are dark in places
+SAMPLE_COLOUR, OUTSIDE_COLOUR = "#35c9c9", "#ff8a3c"  # lighter than elsewhere: pictures are dark in places
+
+OUTLINE_COLOUR, STAR_COLOUR = "#d5d53a", "#62e08f"
+
+_INSIDE = dict(name="samples", colour=SAMPLE_COLOUR, symbol="circle", size=6)
+
+_OUTSIDE = dict(name="samples outside of the mask", colour=OUTSIDE_COLOUR, symbol="triangle-up", size=7)
 
 _RIM = dict(color="#202020", width=0.8)
 
 
-def points_per_image(points, count: int, name: str) -> list[np.ndarray]:
-    "Points of each image as (M, 2): from (M, N, 2), (M, N, K, 2), or a sequence with points (..., 2) for each image."
+def split_by_image(points, count: int, name: str) -> list[np.ndarray]:
+    """Points of each image as (M, 2): from (M, N, 2), (M, N, K, 2), or a sequence with points (..., 2) for each image.
+
+    Raises `ShapeError` under their `name`, `NotFiniteError`.
+    """
     if isinstance(points, (Tensor, np.ndarray)):
         array = as_array(points, name, digits=2)
         if array.ndim not in (3, 4) or array.shape[1] != count or array.shape[-1] != 2:
@@ -185,11 +189,21 @@ def points_inside_mask(points: np.ndarray, mask: np.ndarray | None, map_size: in
     beyond = (x < 0) | (y < 0) | (x >= mask.shape[1]) | (y >= mask.shape[0])
     return beyond | mask[np.clip(y, 0, mask.shape[0] - 1), np.clip(x, 0, mask.shape[1] - 1)]
 
+
+def as_masks(masks, count: int) -> np.ndarray | None:
+    "Masks (N, H, W) of `count` images as an array, None for None; raises `ShapeError`."
+    if masks is None:
+        return None
+    array = masks.detach().cpu().numpy() if isinstance(masks, Tensor) else np.asarray(masks)
+    if array.ndim != 3 or len(array) != count or array.dtype != bool:
+        raise ShapeError(f"masks: expected booleans ({count}, H, W), got {array.dtype} {array.shape}")
+    return array
+
 # %% ../../nbs/plots/10_pictures.ipynb #0cbe62ab
 def add_marks(
     fig, points: np.ndarray, name: str, colour: str, symbol: str, size: float, opacity: float, **place
 ) -> None:
-    "Marks (M, 2) on a picture, with a dark rim so that they show on any ground."
+    "Add marks (M, 2) to a picture, with a dark rim so that they show on any ground."
     fig.add_scatter(
         x=points[:, 0],
         y=points[:, 1],
@@ -204,7 +218,7 @@ def add_marks(
 
 
 def add_outline(fig, mask: np.ndarray, map_size: int, **place) -> None:
-    "The outline of a mask (H, W) in coordinates of the map, as one line with gaps: dark below, light above."
+    "Add the outline of a mask (H, W) in coordinates of the map, as one line with gaps: dark below, light above."
     step = map_size / mask.shape[1]
     loops = [np.concatenate([(loop + 0.5) * step - 0.5, [[np.nan, np.nan]]]).round(2) for loop in mask_outline(mask)]
     if loops:
@@ -224,7 +238,7 @@ def add_outline(fig, mask: np.ndarray, map_size: int, **place) -> None:
 
 
 def add_mark_keys(fig, names: Iterable[str]) -> None:
-    "Legend entries of the marks that are used."
+    "Add legend entries of the marks that are used."
     look = {
         "samples": (SAMPLE_COLOUR, "circle"),
         "samples outside of the mask": (OUTSIDE_COLOUR, "triangle-up"),
@@ -233,15 +247,15 @@ def add_mark_keys(fig, names: Iterable[str]) -> None:
     }
     for name in names:
         if name == "person mask":
-            legend_key(fig, name, OUTLINE_COLOUR, "lines")
+            add_legend_key(fig, name, OUTLINE_COLOUR, "lines")
         else:
-            legend_key(fig, name, look[name][0], "markers")
+            add_legend_key(fig, name, look[name][0], "markers")
             fig.data[-1].marker.update(symbol=look[name][1], size=11 if look[name][1] == "star" else 8, line=_RIM)
 
 # %% ../../nbs/plots/10_pictures.ipynb #dcaa018a
 def overlay_figure(
     images,  # (N, H, W, 3) bytes
-    samples=None,  # (M, N, 2) projected samples of one joint, (M, N, K, 2) of several, or N arrays (..., 2); pixels of the map
+    samples=None,  # projected samples, pixels of the map: (M, N, 2), (M, N, K, 2) of K joints, or N arrays (..., 2)
     target=None,  # the same for the truth: (N, 2), (N, K, 2), or N arrays
     masks=None,  # (N, H', W') bool: where a person is
     titles: Sequence[str] | None = None,  # N, above the images
@@ -250,34 +264,36 @@ def overlay_figure(
     most: int = 200,  # draw at most this many points in an image, evenly chosen
     height: int | None = None,  # pixels of the figure; None follows from the number of rows
 ) -> go.Figure:
-    """Samples, truth and person mask over images.
+    """Samples, truth and person mask over images; samples outside of the mask are triangles.
 
     Raises `ShapeError`, `NotFiniteError`, and `ConfigError` without Pillow.
     """
     pictures = as_pictures(images)
     count, high, wide = pictures.shape[:3]
-    masks = mask_arrays(masks, count)
-    clouds = None if samples is None else points_per_image(samples, count, "samples")
+    masks = as_masks(masks, count)
+    clouds = None if samples is None else split_by_image(samples, count, "samples")
     truths = (
         None
         if target is None
-        else points_per_image(target[None] if isinstance(target, (Tensor, np.ndarray)) else target, count, "target")
+        else split_by_image(target[None] if isinstance(target, (Tensor, np.ndarray)) else target, count, "target")
     )
-    fig, columns = _grid(
+    fig, columns = _make_grid(
         count, columns, titles, height, high / wide, legend=not (masks is None and samples is None and target is None)
     )
     for i, picture in enumerate(pictures):
         place = dict(row=i // columns + 1, col=i % columns + 1)
         add_picture(fig, picture, check_count(map_size, "map_size"), **place)
-        _draw_overlay(
-            fig,
-            None if masks is None else masks[i],
-            None if clouds is None else clouds[i],
-            None if truths is None else truths[i],
-            map_size,
-            most,
-            place,
-        )
+        mask = None if masks is None else masks[i]
+        if mask is not None:
+            add_outline(fig, mask, map_size, **place)
+        if clouds is not None and len(clouds[i]):
+            cloud = clouds[i][choose_rows(len(clouds[i]), most)]
+            inside, opacity = points_inside_mask(cloud, mask, map_size), 0.75 if len(cloud) < 60 else 0.55
+            for chosen, look in ((inside, _INSIDE), (~inside, _OUTSIDE)):
+                if chosen.any():
+                    add_marks(fig, cloud[chosen], **look, opacity=opacity, **place)
+        if truths is not None:
+            add_marks(fig, truths[i], "ground truth", STAR_COLOUR, "star", 14, 1.0, **place)
     drawn = {trace.name for trace in fig.data}
     add_mark_keys(
         fig,
@@ -285,31 +301,3 @@ def overlay_figure(
     )
     fig.update_layout(legend=dict(y=1, yanchor="top", yref="container"))
     return _picture_cells(fig, high * map_size / wide, map_size, count)
-
-
-def mask_arrays(masks, count: int) -> np.ndarray | None:
-    if masks is None:
-        return None
-    array = masks.detach().cpu().numpy() if isinstance(masks, Tensor) else np.asarray(masks)
-    if array.ndim != 3 or len(array) != count or array.dtype != bool:
-        raise ShapeError(f"masks: expected booleans ({count}, H, W), got {array.dtype} {array.shape}")
-    return array
-
-
-def _draw_overlay(fig, mask, cloud, truth, map_size: int, most: int, place: Mapping) -> None:
-    "Outline, samples and truth of one image; samples outside of the mask as triangles."
-    if mask is not None:
-        add_outline(fig, mask, map_size, **place)
-    if cloud is not None and len(cloud):
-        cloud = cloud[
-            np.unique(np.linspace(0, len(cloud) - 1, min(len(cloud), check_count(most, "most"))).round().astype(int))
-        ]
-        inside, opacity = points_inside_mask(cloud, mask, map_size), 0.75 if len(cloud) < 60 else 0.55
-        if inside.any():
-            add_marks(fig, cloud[inside], "samples", SAMPLE_COLOUR, "circle", 6, opacity, **place)
-        if not inside.all():
-            add_marks(
-                fig, cloud[~inside], "samples outside of the mask", OUTSIDE_COLOUR, "triangle-up", 7, opacity, **place
-            )
-    if truth is not None:
-        add_marks(fig, truth, "ground truth", STAR_COLOUR, "star", 14, 1.0, **place)

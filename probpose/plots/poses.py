@@ -15,7 +15,7 @@ from torch import Tensor
 from ..core.errors import ConfigError, ShapeError, UnknownNameError
 from ..geometry.conversions import rest_pose
 from ..geometry.skeletons import Skeleton, find_skeleton
-from .scenes import body_lines_2d, fill_scene, floor_grid, picture_axes, scene_layout, skeleton_for
+from .scenes import add_body_2d, add_floor, draw_hypotheses, scene_layout, set_picture_axes
 from .style import as_array, new_figure
 
 # %% ../../nbs/plots/03_poses.ipynb #1b61087e
@@ -35,8 +35,8 @@ def pose_figure(
     Raises `ShapeError`, `NotFiniteError`, `UnknownNameError`.
     """
     fig = new_figure(height, margin=dict(l=0, r=0, t=0, b=0))
-    points = fill_scene(fig, hypotheses, target, mode, density, skeleton_for(skeleton), most)
-    points = floor_grid(fig, points) if floor else points
+    points = draw_hypotheses(fig, hypotheses, target, mode, density, find_skeleton(skeleton), most)
+    points = add_floor(fig, points) if floor else points
     return fig.update_layout(
         scene=scene_layout(view, points) | dict(domain=dict(x=[0, 1], y=[0, 0.93])), legend=dict(y=1, yanchor="top")
     )
@@ -48,7 +48,7 @@ def _panel_scenes(
     "Lay out `count` scenes in a row, with titles below the legend."
     width, bodies = 1 / count, points
     for i in range(count):
-        points = floor_grid(fig, bodies, f"scene{i + 1 if i else ''}") if floor else bodies
+        points = add_floor(fig, bodies, f"scene{i + 1 if i else ''}") if floor else bodies
         domain = dict(x=[i * width, (i + 1) * width], y=[0, 0.86])
         fig.update_layout({f"scene{i + 1 if i else ''}": scene_layout(views[i], points) | dict(domain=domain)})
         fig.add_annotation(
@@ -76,9 +76,9 @@ def two_views(
     height: int = 420,  # pixels
 ) -> go.Figure:
     "The same hypotheses from two sides; the front is what the camera sees. Errors as `pose_figure`."
-    fig, body = new_figure(height), skeleton_for(skeleton)
+    fig, body = new_figure(height), find_skeleton(skeleton)
     for i in range(len(views)):
-        points = fill_scene(
+        points = draw_hypotheses(
             fig, hypotheses, target, mode, density, body, most, scene=f"scene{i + 1 if i else ''}", legend=i == 0
         )
     return _panel_scenes(fig, len(views), points, views, [v if isinstance(v, str) else "" for v in views], floor)
@@ -96,12 +96,12 @@ def pose_panels(
     "Hypotheses of several methods or images beside each other, in one scale; errors as `pose_figure`."
     if not panels:
         raise ConfigError("panels: expected at least one entry 'title: hypotheses', got none")
-    fig, body = new_figure(height), skeleton_for(skeleton)
+    fig, body = new_figure(height), find_skeleton(skeleton)
     drawn = []
     for i, (title, hypotheses) in enumerate(panels.items()):
         truth = target.get(title) if isinstance(target, Mapping) else target
         drawn.append(
-            fill_scene(
+            draw_hypotheses(
                 fig, hypotheses, truth, None, None, body, most, scene=f"scene{i + 1 if i else ''}", legend=i == 0
             )
         )
@@ -124,7 +124,7 @@ def skeleton_figure(
             f"points: expected ({body.num_joints}, 2) or ({body.num_joints}, 3) for {body.name}, got {xy.shape}"
         )
     fig = new_figure(height, showlegend=True)
-    body_lines_2d(fig, xy[None, :, :2], body, width=4)
+    add_body_2d(fig, xy[None, :, :2], body, width=4)
     text = {"index": [str(j) for j in range(len(xy))], "name": list(body.joints), "none": None}[labels]
     hover = [f"{j} {own} ({shared})" for j, (own, shared) in enumerate(zip(body.joints, body.landmarks))]
     fig.add_scatter(
@@ -139,4 +139,4 @@ def skeleton_figure(
         showlegend=False,
         cliponaxis=False,
     )
-    return picture_axes(fig)
+    return set_picture_axes(fig)

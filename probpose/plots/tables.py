@@ -15,10 +15,10 @@ import plotly.graph_objects as go
 
 from ..core.checks import choose
 from ..core.errors import ConfigError
-from .style import COLOURWAY, GREY, faded, format_numbers, new_figure, require_columns
+from .style import COLOURWAY, GREY, fade, new_figure, read_numbers, require_columns
 
 # %% ../../nbs/plots/08_tables.ipynb #2ac7f343
-def _strength(values: np.ndarray, better: str | float) -> np.ndarray:
+def _measure_strength(values: np.ndarray, better: str | float) -> np.ndarray:
     "How good each value (N,) is in its column: 1 the best, 0 the worst, NaN where nothing was measured."
     if better not in ("lower", "higher") and (
         isinstance(better, bool) or not isinstance(better, (int, float)) or not np.isfinite(better)
@@ -31,7 +31,7 @@ def _strength(values: np.ndarray, better: str | float) -> np.ndarray:
     return np.where(np.isnan(merit), np.nan, 1.0) if high == low else (merit - low) / (high - low)
 
 
-def _wrapped(heading: str, width: int = 11) -> str:
+def _wrap_heading(heading: str, width: int = 11) -> str:
     """A heading in lines of few letters.
 
     Breaks between words and after hyphens only, and keeps the breaks that are there.
@@ -48,7 +48,7 @@ def _per_column(setting, columns: Sequence[str], otherwise, name: str) -> dict:
     return {c: otherwise if setting is None else setting for c in columns}
 
 # %% ../../nbs/plots/08_tables.ipynb #71fe279a
-def _formatted(numbers: np.ndarray, form: str | None) -> list[str]:
+def _format_column(numbers: np.ndarray, form: str | None) -> list[str]:
     "The numbers of a column as texts; without a format all have the decimals that show three digits of the largest."
     if form is None:
         largest = np.abs(numbers).max()
@@ -59,7 +59,7 @@ def _formatted(numbers: np.ndarray, form: str | None) -> list[str]:
         raise ConfigError(f"text: expected a column's name or a format such as '.1f', got {form!r}") from error
 
 # %% ../../nbs/plots/08_tables.ipynb #63ddeac1
-STRENGTH_SCALE: tuple = ((0.0, faded(COLOURWAY[0], 0.03)), (1.0, faded(COLOURWAY[0], 0.36)))
+STRENGTH_SCALE: tuple = ((0.0, fade(COLOURWAY[0], 0.03)), (1.0, fade(COLOURWAY[0], 0.36)))
 
 
 def score_heatmap(
@@ -67,18 +67,14 @@ def score_heatmap(
     rows: str = "variant",  # column of the rows, in order of appearance
     columns: str = "metric",  # column of the columns, in order of appearance
     value: str = "value",  # column of numbers; NaN counts as not measured
-    better: str
-    | float
-    | Mapping = "lower",  # "lower", "higher", or a number to be close to; or metric → one of them, the others are "lower"
-    headings: Mapping[str, str]
-    | None = None,  # metric → heading with its unit, e.g. "minMPJPE (mm)"; long ones are broken between words
-    text: str
-    | Mapping
-    | None = None,  # format of the numbers, e.g. ".1f", or metric → format; or the name of a column with the texts of the cells. None shows three digits of a column's largest number
+    better: str | float | Mapping = "lower",  # "lower", "higher", a number to be close to, or metric → one of them
+    headings: Mapping[str, str] | None = None,  # metric → heading with its unit, e.g. "minMPJPE (mm)"
+    text: str | Mapping | None = None,  # a format, e.g. ".1f"; metric → format; or a column with the texts of the cells
     height: int | None = None,  # pixels; None gives every row 34
 ) -> go.Figure:
     """A table whose columns are coloured from best (strong) to worst (pale), the best in bold.
 
+    Metrics that `better` does not name are "lower"; those without a format show three digits of their largest number.
     Raises `UnknownNameError`, `ConfigError`, `NotFiniteError`.
     """
     require_columns(frame, rows, columns, value)
@@ -93,19 +89,19 @@ def score_heatmap(
     strength, texts = np.full((len(side), len(top)), np.nan), np.full((len(side), len(top)), "–", dtype=object)
     for j, (name, column) in enumerate(frame.astype({columns: str}).groupby(columns, sort=False)):
         column = column[column[value].notna()]
-        at, numbers = [side.index(str(v)) for v in column[rows]], format_numbers(column, value)
+        at, numbers = [side.index(str(v)) for v in column[rows]], read_numbers(column, value)
         if len(at):
-            strength[at, j] = _strength(numbers, wanted[name])
+            strength[at, j] = _measure_strength(numbers, wanted[name])
             texts[at, j] = (
                 column[text].astype(str)
                 if isinstance(text, str) and text in frame.columns
-                else _formatted(numbers, format_of[name])
+                else _format_column(numbers, format_of[name])
             )
     heads = _per_column(headings or {}, top, None, "headings")
-    return _table(strength, texts, side, [_wrapped(heads[name] or name) for name in top], height)
+    return _draw_table(strength, texts, side, [_wrap_heading(heads[name] or name) for name in top], height)
 
 # %% ../../nbs/plots/08_tables.ipynb #780933ae
-def _table(
+def _draw_table(
     strength: np.ndarray, texts: np.ndarray, side: Sequence[str], top: Sequence[str], height: int | None
 ) -> go.Figure:
     "Cells (R, C) with their strength as colour and a text, row names on the left and headings above."
@@ -122,7 +118,7 @@ def _table(
     if np.isnan(strength).any():
         fig.add_heatmap(
             z=[[1 if np.isnan(v) else None for v in row] for row in strength],
-            colorscale=[(0, faded(GREY, 0.16)), (1, faded(GREY, 0.16))],
+            colorscale=[(0, fade(GREY, 0.16)), (1, fade(GREY, 0.16))],
             **gap,
         )
     y, x = np.indices(strength.shape).reshape(2, -1).tolist()

@@ -13,7 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ..core.errors import ConfigError
-from .style import COLOURWAY, GREY, faded, format_numbers, new_figure, require_columns
+from .style import COLOURWAY, GREY, fade, new_figure, read_numbers, require_columns
 
 # %% ../../nbs/plots/07_tradeoffs.ipynb #99c41fc2
 _PLACES: dict[str, tuple[int, int]] = {
@@ -49,7 +49,7 @@ def _place_labels(
     return chosen
 
 
-def _ink(points: np.ndarray, bars: np.ndarray) -> np.ndarray:
+def _collect_ink(points: np.ndarray, bars: np.ndarray) -> np.ndarray:
     """Places (P, 2) that a line through points (N, 2), its markers and its error bars of half-height (N,) cover, all
     in pixels.
     """
@@ -78,7 +78,7 @@ def _tradeoff_table(
     frame: pd.DataFrame, x: str, value: str, group: str | None, label: str | None, error: str | None
 ) -> pd.DataFrame:
     "The columns x, y, bar, group and text of a tidy table, sorted by x."
-    bars = format_numbers(frame.assign(**{error: frame[error].fillna(0)}), error) if error in frame.columns else 0.0
+    bars = read_numbers(frame.assign(**{error: frame[error].fillna(0)}), error) if error in frame.columns else 0.0
     texts = (
         []
         if label is None
@@ -89,8 +89,8 @@ def _tradeoff_table(
     names = frame[group].astype(str).to_numpy() if group else ""
     table = pd.DataFrame(
         dict(
-            x=format_numbers(frame, x, positive=True),
-            y=format_numbers(frame, value),
+            x=read_numbers(frame, x, positive=True),
+            y=read_numbers(frame, value),
             bar=bars,
             group=names,
             text=texts or "",
@@ -99,7 +99,7 @@ def _tradeoff_table(
     return table.sort_values("x", kind="stable", ignore_index=True)
 
 
-def _band(within: tuple[float, float] | None) -> tuple:
+def _find_band(within: tuple[float, float] | None) -> tuple:
     "Lower edge, middle and upper edge of a band; empty without one."
     if within is None:
         return ()
@@ -108,7 +108,7 @@ def _band(within: tuple[float, float] | None) -> tuple:
     return within[0] * (1 - within[1]), within[0], within[0] * (1 + within[1])
 
 
-def _padded(low: float, high: float, share: float, least: float) -> list[float]:
+def _pad_range(low: float, high: float, share: float, least: float) -> list[float]:
     "A range with a margin of a share of its length on both sides."
     margin = max(share * (high - low), least)
     return [float(low - margin), float(high + margin)]
@@ -120,8 +120,7 @@ def tradeoff_figure(
     value: str = "value",  # column of the vertical axis
     group: str | None = "variant",  # one line for each value of this column; None is one line without a legend
     label: str | None = "steps",  # column of the texts beside the markers; missing values get none, None writes nothing
-    error: str
-    | None = "stderr",  # column of half-heights of error bars, used if it is there; missing values have no bar
+    error: str | None = "stderr",  # column of half-heights of error bars, if it is there; missing values have no bar
     x_title: str = "seconds",  # label
     y_title: str = "error (mm)",  # label
     within: tuple[float, float] | None = None,  # a value and a fraction of it: shades value ± fraction · value
@@ -133,11 +132,11 @@ def tradeoff_figure(
     Raises `UnknownNameError`, `ConfigError`, `NotFiniteError`.
     """
     require_columns(frame, x, value, group, label)
-    table, band = _tradeoff_table(frame, x, value, group, label, error), _band(within)
+    table, band = _tradeoff_table(frame, x, value, group, label, error), _find_band(within)
     low, high = min([*(table.y - table.bar), *band]), max([*(table.y + table.bar), *band])
     ranges = (
-        _padded(*np.log10([table.x.min(), table.x.max()]), 0.06, 0.3),
-        _padded(low, high, 0.1, 1e-3 * max(abs(high), 1e-9)),
+        _pad_range(*np.log10([table.x.min(), table.x.max()]), 0.06, 0.3),
+        _pad_range(low, high, 0.1, 1e-3 * max(abs(high), 1e-9)),
     )
     fig = new_figure(
         height,
@@ -158,7 +157,7 @@ def _add_within(fig, band: tuple[float, float, float], name: str, span: Sequence
         x=[*ends, *ends[::-1]],
         y=[low, low, high, high],
         fill="toself",
-        fillcolor=faded(GREY, 0.22),
+        fillcolor=fade(GREY, 0.22),
         mode="lines",
         line=dict(width=0, color=GREY),
         name=name,
@@ -187,7 +186,9 @@ def _add_tradeoffs(
     scale = np.array([width / (ranges[0][1] - ranges[0][0]), (height - 100) / (ranges[1][1] - ranges[1][0])])
     pixels = np.stack([np.log10(table.x), table.y], -1) * scale
     lines = {name: np.flatnonzero(table.group == name) for name in names}
-    taken = np.concatenate([_ink(pixels[rows], table.bar.to_numpy()[rows] * scale[1]) for rows in lines.values()])
+    taken = np.concatenate(
+        [_collect_ink(pixels[rows], table.bar.to_numpy()[rows] * scale[1]) for rows in lines.values()]
+    )
     spots = np.array(_place_labels(pixels, table.text.tolist(), taken))
     for i, (name, rows) in enumerate(lines.items()):
         line, colour = table.iloc[rows], COLOURWAY[i % len(COLOURWAY)]

@@ -1,6 +1,5 @@
-"Data sets: cameras, crops, detections, splits, caching, the CMU file and what is wrong with files."
+"Data sets: contents, rows, determinism and the cache."
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,40 +7,18 @@ import pytest
 import torch
 
 from probpose.core.devices import make_generator
-from probpose.core.errors import ConfigError, DataFileError, NotFiniteError, ShapeError, UnknownNameError
-from probpose.data import LICENSED, load
-from probpose.data.cameras import CameraConfig, random_cameras, random_crops
-from probpose.data.cmu import FAMILIES, TEST_SUBJECTS, TRAIN_SUBJECTS, action_family, cmu_frames, read_npz
+from probpose.core.errors import NotFiniteError, ShapeError
+from probpose.data.cameras import CameraConfig
 from probpose.data.dataset import make_dataset
-from probpose.data.frames import choose_evenly
-from probpose.data.synthetic import (
-    ACTIVITIES,
-    ANGLES,
-    LIMITS,
-    SPLITS,
-    activity_angles,
-    body,
-    pose_from_angles,
-    synthetic_frames,
-)
 from probpose.evidence.simulated import DetectorConfig
 from probpose.geometry.conversions import convert
 from probpose.geometry.skeletons import H36M_17, MPII_16
 
-FILE = "cmu_h36m17_30hz.npz"
 
-
-@pytest.fixture(scope="module")
-def train():
-    return load("synthetic", size=600)
-
-
-@pytest.fixture(scope="module")
-def poses():
-    return synthetic_frames("test", size=64).poses
-
-
-# Contents
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROBPOSE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 def test_every_part_has_a_row_per_frame(train):
@@ -138,9 +115,6 @@ def test_maps_on_demand_show_the_fitted_bells(train):
     assert torch.allclose(peak.values.clamp(0, 1), train.detections.scores[:20], atol=1e-4)
 
 
-# Rows
-
-
 def test_rows_masks_and_batches(train):
     mask = train.action == "walk"
     part = train[mask]
@@ -172,18 +146,6 @@ def test_rows_that_are_not_there(train, index):
         train[index]
 
 
-# Determinism
-
-
-def test_same_arguments_same_data():
-    state = torch.random.get_rng_state()
-    first, cached, again = (load("synthetic", size=60, cache=cache) for cache in (True, True, False))
-    assert torch.equal(torch.random.get_rng_state(), state), "global random numbers are left alone"
-    assert (
-        first.fingerprint == cached.fingerprint == again.fingerprint != load("synthetic", size=60, seed=1).fingerprint
-    )
-
-
 def test_fingerprint_sees_everything(train):
     part = train[:20]
     action = part.action.copy()
@@ -200,32 +162,6 @@ def test_fingerprint_sees_everything(train):
     ):
         assert changed.fingerprint != part.fingerprint
     assert train[:20].fingerprint == part.fingerprint and len(part.fingerprint) == 64
-
-
-def test_splits_share_nobody():
-    people, others = set(synthetic_frames("train", size=1000).subject), set(synthetic_frames("test", size=1000).subject)
-    assert len(people) == 10 and len(others) == 4 and not people & others
-
-
-def test_sizes_are_even(train):
-    counts = np.unique(train.action, return_counts=True)[1]
-    assert len(counts) == len(ACTIVITIES) and counts.max() - counts.min() <= 2
-
-
-def test_the_hard_split_is_the_hard_part_of_the_test_split(monkeypatch):
-    monkeypatch.setitem(SPLITS, "test", (640, ("Kim", "Leo")))
-    whole, hard, few = (
-        load("synthetic", split="test"),
-        load("synthetic", split="hard"),
-        load("synthetic", split="hard", size=20),
-    )
-    assert len(whole) == 640 and torch.equal(hard.poses, whole.poses[whole.hard]) and hard.split == few.split == "hard"
-    assert len(few) == 20 and few.hard.all() and torch.equal(few.poses, hard[choose_evenly(len(hard), 20)].poses)
-    with pytest.raises(ConfigError, match="at most"):
-        load("synthetic", split="hard", size=640)
-
-
-# Other cameras and detectors
 
 
 def test_another_camera_and_detector(poses):
@@ -253,43 +189,6 @@ def test_another_camera_and_detector(poses):
     assert ((whole.keypoints_true > -0.5) & (whole.keypoints_true < 63.5)).all()
 
 
-def test_distorted_cameras(poses):
-    config = CameraConfig(distortion=(-0.2, 0.25, 0.001, -0.001, 0.0))
-    bent = make_dataset(poses, cameras=config, cache=False)
-    straight = replace(bent.camera, distortion=None).project(bent.poses + bent.root[:, None])
-    assert bent.camera.distortion.shape == (64, 5) and 0.01 < (bent.image_points() - straight).norm(dim=-1).max() < 20
-
-
-def test_cuts_put_joints_outside(poses):
-    seen = random_cameras(poses, CameraConfig(), make_generator(0))
-    image = seen.project(seen.to_camera(poses))
-
-    def outside(crop):
-        return ((crop.to_map(image) < -0.5) | (crop.to_map(image) > 63.5)).any(-1).any(-1).float().mean()
-
-    assert (
-        outside(random_crops(image, CameraConfig(cut_probability=0.0), make_generator(1)))
-        < 0.05
-        < 0.5
-        < outside(random_crops(image, CameraConfig(cut_probability=1.0), make_generator(1)))
-    )
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        dict(elevation="steep"),
-        dict(focal=(0.0, 1145.0)),
-        dict(cut_probability=-0.1),
-        dict(margin=0.0),
-        dict(distance=(5.0, -1.0)),
-    ],
-)
-def test_impossible_cameras(wrong):
-    with pytest.raises((ConfigError, UnknownNameError), match="expected"):
-        CameraConfig(**wrong)
-
-
 @pytest.mark.parametrize(
     "arguments, error",
     [
@@ -310,15 +209,6 @@ def test_bad_poses(arguments, error):
 def test_a_pose_of_one_repeated_point_is_refused():
     with pytest.raises(ValueError, match="coincide"):
         make_dataset(torch.zeros(2, 17, 3), cache=False)
-
-
-# Cache
-
-
-@pytest.fixture
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("PROBPOSE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 def test_cache_is_used_and_repaired(poses, own_cache):
@@ -364,153 +254,3 @@ def test_a_cache_that_cannot_be_written(poses, tmp_path, monkeypatch):
     monkeypatch.setenv("PROBPOSE_CACHE", str(tmp_path / "file"))
     with pytest.warns(UserWarning, match="PROBPOSE_CACHE"):
         assert len(make_dataset(poses)) == 64
-
-
-# Synthetic people
-
-
-@pytest.mark.parametrize("activity", ACTIVITIES)
-def test_activities_stay_within_limits_and_move_smoothly(activity):
-    angles, lift = activity_angles(activity, 8, 60, make_generator(3))
-    low, high = (torch.tensor([LIMITS[name][i] for name in ANGLES]) for i in (0, 1))
-    assert (
-        ((angles >= low - 1e-4) & (angles <= high + 1e-4)).all() and (lift >= 0).all() and torch.isfinite(angles).all()
-    )
-    path = pose_from_angles(angles, body())
-    assert path.diff(dim=1).norm(dim=-1).max() < 0.6, "no joint jumps between frames"
-    assert path.std(dim=1).norm(dim=-1).max() > 0.005, "somebody moves"
-
-
-def test_knees_and_elbows_bend_one_way():
-    angles = torch.cat([activity_angles(name, 6, 20, make_generator(4))[0] for name in ACTIVITIES])
-    straight = angles.clone()
-    hinges = [i for i, name in enumerate(ANGLES) if name.endswith(("knee", "elbow"))]
-    straight[..., hinges] = 0
-    bent, unbent = pose_from_angles(angles, body()), pose_from_angles(straight, body())
-    for thigh, shank in (
-        ((1, 2), 3),
-        ((4, 5), 6),
-    ):  # where a straight leg's shin would face is the direction "forwards" of its own frame
-        turned = (
-            pose_from_angles(straight.index_fill(-1, torch.tensor(hinges), 10.0), body())[..., shank, :]
-            - unbent[..., shank, :]
-        )
-        assert (((bent - unbent)[..., shank, :] * turned).sum(-1) > -1e-6).all()
-
-
-# The front door
-
-
-@pytest.mark.parametrize("name", LICENSED)
-def test_licensed_data_are_named_not_served(name):
-    with pytest.raises(DataFileError, match="licensed"):
-        load(name)
-
-
-@pytest.mark.parametrize(
-    "arguments, error",
-    [
-        (dict(name="coco"), UnknownNameError),
-        (dict(name="synthetic", split="dev"), UnknownNameError),
-        (dict(name="synthetic", size=0), ConfigError),
-        (dict(name="synthetic", size=30_000), ConfigError),
-        (dict(name="synthetic", size=1.5), ConfigError),
-        (dict(name="cmu", path="/no/such/folder"), DataFileError),
-    ],
-)
-def test_what_cannot_be_loaded(arguments, error):
-    with pytest.raises(error):
-        load(**arguments)
-
-
-def test_cmu_without_a_path_says_where_to_get_it(monkeypatch):
-    monkeypatch.delenv("PROBPOSE_CMU", raising=False)
-    with pytest.raises(DataFileError, match="mocap.cs.cmu.edu"):
-        load("cmu")
-
-
-# The CMU file
-
-
-@pytest.fixture(scope="module")
-def everything(cmu_path):
-    return cmu_frames("all", cmu_path)
-
-
-def test_cmu_counts(everything, cmu_path):
-    assert (
-        len(everything) == 35_657
-        and len(set(everything.subject)) == 13
-        and set(everything.subject) == {*TRAIN_SUBJECTS, *TEST_SUBJECTS}
-    )
-    train, test = cmu_frames("train", cmu_path), cmu_frames("test", cmu_path / FILE)
-    assert (
-        len(train) + len(test) == len(everything)
-        and set(train.subject) == set(TRAIN_SUBJECTS)
-        and set(test.subject) == set(TEST_SUBJECTS)
-    )
-
-
-def test_every_cmu_description_has_a_family(cmu_path):
-    with np.load(cmu_path / FILE) as file:
-        texts = set(file["clip_action"].tolist())
-    families = {text: action_family(text, strict=True) for text in texts}
-    assert len(texts) == 61 and set(families.values()) <= set(FAMILIES) and len(set(families.values())) >= 12
-    assert all(family == "dance" for text, family in families.items() if text.startswith("dance")) and all(
-        family == "basketball" for text, family in families.items() if text.startswith("basketball")
-    )
-
-
-def test_cmu_bones_and_axes(everything, cmu_path):
-    with np.load(cmu_path / FILE) as file:
-        table = dict(zip(file["subjects"].tolist(), torch.from_numpy(file["bone_lengths"])))
-        assert file["bones"].tolist() == [list(bone) for bone in H36M_17.bones]
-    for subject, lengths in table.items():
-        own = everything.poses[torch.from_numpy(everything.subject == subject)]
-        measured = torch.stack([(own[:, b] - own[:, a]).norm(dim=-1) for a, b in H36M_17.bones], 1)
-        assert (measured - lengths).abs().max() < 2e-3
-    walking = everything.poses[torch.from_numpy(everything.action == "walk")]
-    assert (walking[:, 10, 1] > walking[:, 0, 1]).all() and (walking[:, 0, 1] > walking[:, 3, 1]).all(), "y is up"
-
-
-def test_cmu_data_set(cmu_path):
-    train, test = (load("cmu", split=split, size=800, path=cmu_path) for split in ("train", "test"))
-    assert set(train.subject) == set(TRAIN_SUBJECTS) and set(test.subject) == set(TEST_SUBJECTS) and train.name == "cmu"
-    error = 1000 * (test.poses - train.poses.mean(0)).norm(dim=-1).mean()
-    assert 203 < error < 223, f"the mean pose is {error:.0f} mm off on the test subjects"
-    for split in (train, test):
-        uncertain = (split.detections.gaussians.sigma > 2.1).any(-1).any(-1).float().mean()
-        assert 0.07 < split.hard.float().mean() < 0.17 and 0.4 < uncertain < 0.65
-
-
-def test_cmu_through_the_environment(cmu_path, monkeypatch):
-    for value in (cmu_path, cmu_path / FILE):
-        monkeypatch.setenv("PROBPOSE_CMU", str(value))
-        assert len(load("cmu", size=50)) == 50
-
-
-def test_cmu_from_raw_files(cmu_raw):
-    raw = load("cmu", split="train", size=100, path=cmu_raw)
-    assert len(raw) == 100 and set(raw.subject) == {"02", "05"} and set(raw.action) == {"walk", "dance"}
-    with pytest.raises(DataFileError, match="test subjects"):
-        load("cmu", split="test", path=cmu_raw)
-
-
-@pytest.mark.parametrize("keep", [0, 1000, 0.5, 0.99])
-def test_cmu_file_cut_off(cmu_path, tmp_path, keep):
-    whole = (cmu_path / FILE).read_bytes()
-    (tmp_path / FILE).write_bytes(whole[: int(len(whole) * keep) if isinstance(keep, float) else keep])
-    with pytest.raises(DataFileError, match="truncated"):
-        load("cmu", path=tmp_path)
-
-
-def test_another_npz_is_recognised(cmu_path, tmp_path):
-    shutil.copy(cmu_path / "cmu_daz_localrot_30hz.npz", tmp_path / FILE)
-    with pytest.raises(DataFileError, match="missing"):
-        load("cmu", path=tmp_path)
-
-
-def test_nothing_is_unpickled(tmp_path):
-    np.savez(tmp_path / FILE, positions=np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(DataFileError):
-        read_npz(tmp_path / FILE)

@@ -5,7 +5,6 @@ import pytest
 import roma
 import torch
 
-from probpose.bodies.body import load_body
 from probpose.core.errors import ConfigError, DataFileError, NotFiniteError, ShapeError, UnknownNameError
 from probpose.data.motions import (
     TURNED_BONES,
@@ -19,11 +18,6 @@ from probpose.data.motions import (
 )
 from probpose.geometry.rotations import smallest_rotation
 from probpose.geometry.skeletons import BODY_JOINTS, H36M_17
-
-
-@pytest.fixture(scope="module")
-def body():
-    return load_body()
 
 
 def posed(body, count, seed=0, size=0.4):

@@ -1,4 +1,4 @@
-"""Contracts of probpose.data.rendered: fields that agree, pictures that depend on nothing but their number, interrupted and damaged runs, processes."""
+"""Pictures that depend on nothing but their number, interrupted and damaged runs, processes."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -11,7 +11,6 @@ import torch
 pytest.importorskip("warp")
 pytest.importorskip("smplx")
 
-from probpose.bodies.body import load_body
 from probpose.core.errors import ConfigError, DataFileError, NotFiniteError, ShapeError
 from probpose.data.rendered import RenderedDataset, make_rendered, pack_mask, random_betas, unpack_mask
 from probpose.geometry.crops import to_picture
@@ -32,11 +31,6 @@ def motions(count=50):
         return np.array([f"{stem}{i % many}" for i in range(count)])
 
     return SimpleNamespace(rotations=rotations, action=names("act", 4), subject=names("s", 3), clip=names("c", 7))
-
-
-@pytest.fixture(scope="module")
-def body():
-    return load_body()
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ from ..data import load
 from ..data.dataset import PoseDataset
 from ..distributions.priors import Moments, principal_components
 from ..evidence.fitting import fit_gaussians
-from ..ledger.places import shipped
+from ..ledger.places import weights_folder
 from ..metrics.pose import cps, pa_mpjpe
 from ..models.diffpose.config import diffpose_config
 from ..models.diffpose.model import DiffPose
@@ -220,7 +220,7 @@ def diffusion_sampling(
 # %% ../../nbs/benchmarks/05_tasks.ipynb #cac3806c
 def _price_of_few_steps(plan: SpeedPlan, steps: int, device: str | torch.device) -> str:
     "What fewer steps do to the best hypothesis, in words."
-    folder = shipped("diffpose", "predicts_pose")
+    folder = weights_folder("diffpose", "predicts_pose")
     if folder is None:
         return "untrained: not compared"
     model, test = load_pretrained(folder).to(device), load("synthetic", split="test", size=plan.judged)

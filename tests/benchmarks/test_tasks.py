@@ -26,10 +26,10 @@ def test_bodies_drawn_alone_are_those_drawn_together(body):
 
 def test_the_price_of_few_steps_needs_weights(small_diffusion, monkeypatch, tmp_path):
     plan = SPEED_PLANS["smoke"]
-    monkeypatch.setattr("probpose.benchmarks.tasks.shipped", lambda *_: None)
+    monkeypatch.setattr("probpose.benchmarks.tasks.weights_folder", lambda *_: None)
     assert "untrained" in _price_of_few_steps(plan, 2, "cpu")
     folder = small_diffusion(prediction="x0").save_pretrained(tmp_path)
-    monkeypatch.setattr("probpose.benchmarks.tasks.shipped", lambda *_: folder)
+    monkeypatch.setattr("probpose.benchmarks.tasks.weights_folder", lambda *_: folder)
     assert f"best of {plan.drawn} PA-MPJPE" in _price_of_few_steps(plan, 2, "cpu")
 
 

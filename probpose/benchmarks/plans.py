@@ -31,12 +31,11 @@ class SpeedPlan:
     pictures: int = 64  # that are rendered in a round
     pixels: int = 256  # side of them
 
-# %% ../../nbs/benchmarks/04_plans.ipynb #f01766ec
+# %% ../../nbs/benchmarks/04_plans.ipynb #415f7d4f
+_FEW = dict(people=2, drawn=10, judged=4, posed=4, bodies=2, alone=5, pictures=2, pixels=64)
+
 SPEED_PLANS = {
-    "smoke": SpeedPlan(
-        *("smoke", 4, 64, 1, 3, 0.0, 128, 1),
-        **dict(people=2, drawn=10, judged=4, posed=4, bodies=2, alone=5, pictures=2, pixels=64),
-    ),
+    "smoke": SpeedPlan("smoke", 4, 64, 1, 3, 0.0, 128, 1, **_FEW),
     "laptop": SpeedPlan("full", 64, 2048, 32, 7, 0.1, 2048, 256),
     "full": SpeedPlan("full", 64, 2048, 32, 9, 0.1, 4096, 1024),
 }  # by tier

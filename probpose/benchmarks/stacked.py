@@ -20,7 +20,7 @@ from ..models.diffpose.condition import relative_positions, soft_histogram
 from ..models.diffpose.model import DiffPose
 from ..training.order import BatchOrder
 
-# %% ../../nbs/benchmarks/03_stacked.ipynb #f53fe196
+# %% ../../nbs/benchmarks/03_stacked.ipynb #4e0db3fe
 class StackedDiffPose:
     """Models that differ by their seed, side by side.
 
@@ -53,9 +53,9 @@ class StackedDiffPose:
 
     def layer(self, x: Tensor, name: str) -> Tensor:
         "One transformer layer on tokens (S, R·16, W)."
-        c = self.config
+        config = self.config
         mixed = self.affine(x, self.weights[f"{name}.self_attn.in_proj_weight"], f"{name}.self_attn.in_proj_bias")
-        q, k, v = mixed.view(-1, 16, 3, c.heads, 2 * c.channels // c.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = mixed.view(-1, 16, 3, config.heads, 2 * config.channels // config.heads).permute(2, 0, 3, 1, 4)
         heads = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
         x = self.norm(x + self.linear(heads, f"{name}.self_attn.out_proj"), f"{name}.norm1")
         return self.norm(x + self.linear(F.relu(self.linear(x, f"{name}.linear1")), f"{name}.linear2"), f"{name}.norm2")
@@ -83,19 +83,19 @@ class StackedDiffPose:
             hidden = hidden + F.leaky_relu(self.linear(inner, f"denoiser.blocks.{i}.second"), 0.01)
         return self.linear(hidden, "denoiser.last").view(x.shape)
 
-    def _draw(self, f: dict[str, Tensor], noise: torch.Generator) -> tuple[Tensor, ...]:
+    def _draw(self, features: dict[str, Tensor], noise: torch.Generator) -> tuple[Tensor, ...]:
         "What one seed's loss is made of, drawn in the order of `DiffPose.training_step`."
-        c, model, batch = self.config, self.models[0], len(f["x"])
+        config, model, batch = self.config, self.models[0], len(features["x"])
         kept = (
             model._kept(batch, noise)
-            if c.joint_dropout
+            if config.joint_dropout
             else torch.ones(batch, 16, dtype=torch.bool, device=noise.device)
         )
-        points = model._handful(f, noise)
+        points = model._handful(features, noise)
         values = points["values"].float()
-        t = torch.randint(1, c.steps + 1, (c.draws, batch), generator=noise, device=noise.device)
-        wanted = torch.randn(c.draws, batch, 48, generator=noise, device=noise.device)
-        return relative_positions(points["pixels"].float(), values, c), values, kept, f["x"], t, wanted
+        t = torch.randint(1, config.steps + 1, (config.draws, batch), generator=noise, device=noise.device)
+        wanted = torch.randn(config.draws, batch, 48, generator=noise, device=noise.device)
+        return relative_positions(points["pixels"].float(), values, config), values, kept, features["x"], t, wanted
 
     def losses(
         self,
@@ -103,15 +103,15 @@ class StackedDiffPose:
         noises: list[torch.Generator],  # of each seed
     ) -> Tensor:  # (S,)
         "The training loss of every seed; the gradient of their sum is each one's own."
-        parts = zip(*(self._draw(f, noise) for f, noise in zip(batches, noises)))
+        parts = zip(*(self._draw(features, noise) for features, noise in zip(batches, noises)))
         positions, values, kept, x0, t, wanted = (torch.stack(part) for part in parts)
-        seen, c = values > 0, self.config
+        seen, config = values > 0, self.config
         counted = soft_histogram(
-            positions.flatten(0, 1), (values if c.likelihood else seen.to(values)).flatten(0, 1), c.channels
+            positions.flatten(0, 1), (values if config.likelihood else seen.to(values)).flatten(0, 1), config.channels
         )
         condition = self.condition(counted.view(*kept.shape, -1), seen.any(2) & kept)
         noisy = self.models[0].schedule.diffuse(x0[:, None].expand_as(wanted), t, wanted)
-        aim = wanted if c.prediction == "epsilon" else x0[:, None]
+        aim = wanted if config.prediction == "epsilon" else x0[:, None]
         return (self.denoise(noisy, t, condition) - aim).square().mean((1, 2, 3))
 
 # %% ../../nbs/benchmarks/03_stacked.ipynb #1e9dc845
@@ -146,17 +146,17 @@ class StackedTraining:
         clip_each([w.grad for w in self.stack.weights.values()], self.clip_norm)
         self.optimiser.step()
 
-# %% ../../nbs/benchmarks/03_stacked.ipynb #7283c2e8
+# %% ../../nbs/benchmarks/03_stacked.ipynb #b3981de5
 def stacking_gap(
     models: list[DiffPose],  # that differ by their seed, in training mode
     batches: list[dict[str, Tensor]],  # prepared points for each
 ) -> float:  # share of the largest gradient of a parameter's tensor
     "The largest difference between gradients of stacked and of single models; those of the models are left empty."
-    stack, noises = StackedDiffPose(models), lambda: [make_generator(i, models[0].device) for i in range(len(models))]
-    stack.losses(batches, noises()).sum().backward()
+    stack, device = StackedDiffPose(models), models[0].device
+    stack.losses(batches, [make_generator(i, device) for i in range(len(models))]).sum().backward()
     worst = 0.0
-    for i, (model, f, noise) in enumerate(zip(models, batches, noises())):
-        model.training_step(f, generator=noise)["loss"].backward()
+    for i, (model, features) in enumerate(zip(models, batches)):
+        model.training_step(features, generator=make_generator(i, device))["loss"].backward()
         for name, p in model.named_parameters():
             apart = (stack.weights[name].grad[i] - p.grad).abs().max() / p.grad.abs().max().clamp(min=1e-6)
             worst = max(worst, float(apart))

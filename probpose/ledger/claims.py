@@ -72,7 +72,7 @@ class Comparison(NamedTuple):
         sign = "<" if self.lower else ">"
         return f"{metric_of(self.metric).label}: {_describe_side(self.left)} {sign} {_describe_side(self.right)}"
 
-# %% ../../nbs/ledger/06_claims.ipynb #63d342b4
+# %% ../../nbs/ledger/06_claims.ipynb #e61ffb2a
 def comparisons_of(
     claim: Mapping[str, Any],  # an entry of claims.yml
 ) -> list[Comparison]:
@@ -84,12 +84,9 @@ def comparisons_of(
     for entry in claim.get("comparisons", []):
         shared = {**claim.get("common", {}), **{key: value for key, value in entry.items() if key in _COORDINATES}}
         for metric in entry.get("metrics", claim.get("metrics", [])) or [None]:
-            sides = [
-                entry[name]
-                if "value" in entry[name]
-                else {**shared, **({} if metric is None else {"metric": metric}), **entry[name]}
-                for name in ("left", "right")
-            ]
+            named = {} if metric is None else {"metric": metric}
+            sides = [entry[name] for name in ("left", "right")]
+            sides = [side if "value" in side else {**shared, **named, **side} for side in sides]
             label = metric or next(side["metric"] for side in sides if "metric" in side)
             expect = entry.get("expect", {True: "lower", False: "higher"}.get(metric_of(label).lower_is_better))
             if expect not in ("lower", "higher"):
@@ -176,13 +173,12 @@ def published_gain(
     "The gain of the left side in the paper's own numbers, in the metric's unit."
     return compare(_printed_records(names, folder), comparison)[0].mean
 
-# %% ../../nbs/ledger/06_claims.ipynb #b13d450b
+# %% ../../nbs/ledger/06_claims.ipynb #118d658b
 _CLAIM_REQUIRED = ("id", "paper", "statement", "source", "page", "chapter", "state")
 
-CLAIM_KEYS = (
-    *_CLAIM_REQUIRED,
-    *("seeds", "common", "metrics", "comparisons", "published", "datasets", "needs", "note"),
-)
+_CLAIM_OPTIONAL = ("seeds", "common", "metrics", "comparisons", "published", "datasets", "needs", "note")
+
+CLAIM_KEYS = (*_CLAIM_REQUIRED, *_CLAIM_OPTIONAL)
 
 
 def _check_claim(claim: Mapping[str, Any]) -> None:

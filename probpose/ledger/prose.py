@@ -13,11 +13,10 @@ from typing import NamedTuple
 from .places import book_folder
 from .published import load_published
 
-# %% ../../nbs/ledger/09_prose.ipynb #04424c84
-_OPAQUE = {
-    *("code-cell", "code", "code-block", "math", "mermaid", "raw", "eval-rst"),
-    *("toctree", "bibliography", "image", "literalinclude"),
-}
+# %% ../../nbs/ledger/09_prose.ipynb #ac532777
+_OPAQUE = frozenset(
+    "code-cell code code-block math mermaid raw eval-rst toctree bibliography image literalinclude".split()
+)  # directives that hold something other than prose
 
 _FENCE = re.compile(r"^\s*(`{3,}|~{3,}|:{3,})\s*(?:\{([\w:.-]+)\})?")
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from probpose.benchmarks.plain.bodies import random_people
+from probpose.benchmarks.plain.humr import draw_one_by_one
 from probpose.benchmarks.plans import SPEED_PLANS
-from probpose.benchmarks.tasks import _one_by_one, _price_of_few_steps, compare_versions
+from probpose.benchmarks.tasks import compare_versions, price_of_few_steps
 from probpose.core.devices import make_generator
 from probpose.core.errors import UnknownNameError
 from probpose.models.humr.config import HuMRConfig
@@ -17,7 +18,7 @@ def test_bodies_drawn_alone_are_those_drawn_together(body):
     one = random_people(body, 1)["detections"]
     together = model.hypotheses(one, 6, make_generator(0))
     with torch.inference_mode():
-        rotations, density, seen = _one_by_one(model, one, model._latents(6, 1, make_generator(0)))
+        rotations, density, seen = draw_one_by_one(model, one, model._latents(6, 1, make_generator(0)))
     assert torch.allclose(rotations, together.rotations, atol=1e-5) and torch.allclose(
         seen, together.project(), atol=1e-4
     )
@@ -27,10 +28,10 @@ def test_bodies_drawn_alone_are_those_drawn_together(body):
 def test_the_price_of_few_steps_needs_weights(small_diffusion, monkeypatch, tmp_path):
     plan = SPEED_PLANS["smoke"]
     monkeypatch.setattr("probpose.benchmarks.tasks.weights_folder", lambda *_: None)
-    assert "untrained" in _price_of_few_steps(plan, 2, "cpu")
+    assert "untrained" in price_of_few_steps(plan, 2, "cpu")
     folder = small_diffusion(prediction="x0").save_pretrained(tmp_path)
     monkeypatch.setattr("probpose.benchmarks.tasks.weights_folder", lambda *_: folder)
-    assert f"best of {plan.drawn} PA-MPJPE" in _price_of_few_steps(plan, 2, "cpu")
+    assert f"best of {plan.drawn} PA-MPJPE" in price_of_few_steps(plan, 2, "cpu")
 
 
 def test_an_unknown_task_is_named():

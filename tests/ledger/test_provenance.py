@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from probpose.ledger.places import book_folder
-from probpose.ledger.provenance import _ABSOLUTE, anonymise, code_version, provenance
+from probpose.ledger.provenance import ABSOLUTE_PATH, anonymise, code_version, provenance
 from probpose.ledger.results import (
     load_result,
     save_result,
@@ -64,7 +64,7 @@ def test_committed_results_name_nobody_and_are_complete():
         assert {"commit", "parameters", "data", "hardware", "versions", "wall_time"} <= set(result.provenance), (
             path.name
         )
-        assert not _ABSOLUTE.search(json.dumps(result.provenance)), path.name
+        assert not ABSOLUTE_PATH.search(json.dumps(result.provenance)), path.name
 
 
 def _git(folder, *words):

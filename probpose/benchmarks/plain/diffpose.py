@@ -39,7 +39,7 @@ def plain_channels(
     value = torch.cos(distance * (torch.pi * channels / 8)).square() * (distance.abs() < 4 / channels)
     return (value * weights[..., None, None]).flatten(-2)
 
-# %% ../../../nbs/benchmarks/plain/03_diffpose.ipynb #4c78779c
+# %% ../../../nbs/benchmarks/plain/03_diffpose.ipynb #3b82d327
 class PlainDiffPose:
     """DiffPose written down straightforwardly, on a copy of a model's networks.
 
@@ -55,12 +55,12 @@ class PlainDiffPose:
 
     def condition(
         self,
-        f: dict[str, Tensor],  # points of R rows, as `DiffPose.points` gives
+        features: dict[str, Tensor],  # points of R rows, as `DiffPose.points` gives
         kept: Tensor | None = None,  # (R, 16) bool, joints that dropout leaves
     ) -> Tensor:  # (R, C)
         "The condition vector of every row, every point through the linear layer."
-        encoder, values = self.model.encoder, f["values"].float()
-        positions = relative_positions(f["pixels"].float(), values, self.config)
+        encoder, values = self.model.encoder, features["values"].float()
+        positions = relative_positions(features["pixels"].float(), values, self.config)
         seen = values > 0
         points = plain_channels(positions, values if self.config.likelihood else seen.to(values), self.config.channels)
         embedded = encoder.cross_spatial(points).sum(1)
@@ -69,43 +69,43 @@ class PlainDiffPose:
 
     def repeated(
         self,
-        f: dict[str, Tensor],  # points of B images
+        features: dict[str, Tensor],  # points of B images
         n: int,  # hypotheses
     ) -> Tensor:  # (n, B, C)
         "The condition of every hypothesis."
-        rows = {name: t.repeat(n, *[1] * (t.ndim - 1)) for name, t in f.items()}
+        rows = {name: t.repeat(n, *[1] * (t.ndim - 1)) for name, t in features.items()}
         parts = zip(*(t.split(self.tile) for t in rows.values()))
         return torch.cat([self.condition(dict(zip(rows, part))) for part in parts]).unflatten(0, (n, -1))
 
     def sample(
         self,
-        f: dict[str, Tensor],  # points of B images
+        features: dict[str, Tensor],  # points of B images
         noise: Tensor,  # (n, B, 48), where sampling starts
         source: torch.Generator,  # of the noise added on the way
         again: bool = False,  # embed in every step, not only before the first
     ) -> Tensor:  # (n, B, 17, 3), metres
         "Hypotheses by the model's sampler."
-        c, denoiser = self.config, self.model.denoiser
-        kept = None if again else self.repeated(f, len(noise))
+        config, denoiser = self.config, self.model.denoiser
+        kept = None if again else self.repeated(features, len(noise))
 
         def conditions():
-            return self.repeated(f, len(noise)) if again else kept
+            return self.repeated(features, len(noise)) if again else kept
 
         def denoise(x, t):
             return denoiser(x, torch.full(x.shape[:-1], t, device=x.device), conditions())
 
-        return vector_to_pose(
-            SAMPLERS[c.sampler](denoise, noise, self.model.schedule, c.sampling_steps, c.prediction, c.clip, source)
-            / 10
-        )
+        sampler, steps = SAMPLERS[config.sampler], config.sampling_steps
+        x = sampler(denoise, noise, self.model.schedule, steps, config.prediction, config.clip, source)
+        return vector_to_pose(x / 10)
 
-    def losses(self, f: dict[str, Tensor], phase: str, noise: torch.Generator) -> dict[str, Tensor]:
+    def losses(self, features: dict[str, Tensor], phase: str, noise: torch.Generator) -> dict[str, Tensor]:
         "The objective on a batch of prepared points."
-        c, denoiser = self.config, self.model.denoiser
-        kept = self.model._kept(len(f["x"]), noise) if c.joint_dropout else None
-        condition = self.condition(self.model._handful(f, noise), kept)
+        config, denoiser = self.config, self.model.denoiser
+        kept = self.model._kept(len(features["x"]), noise) if config.joint_dropout else None
+        condition = self.condition(self.model._handful(features, noise), kept)
 
         def denoise(x, t):
             return denoiser(x, t, condition.expand(*x.shape[:-1], -1))
 
-        return {"loss": diffusion_loss(denoise, f["x"], self.model.schedule, c.prediction, c.draws, noise)}
+        schedule, kind = self.model.schedule, config.prediction
+        return {"loss": diffusion_loss(denoise, features["x"], schedule, kind, config.draws, noise)}

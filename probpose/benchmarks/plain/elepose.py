@@ -19,7 +19,7 @@ from ...losses.lifting import bone_prior_loss, deformation_loss, lifting_loss
 from ...models.elepose.lifter import project_pose, unproject_pose
 from ...models.elepose.model import ElePose
 
-# %% ../../../nbs/benchmarks/plain/04_elepose.ipynb #ebcc1551
+# %% ../../../nbs/benchmarks/plain/04_elepose.ipynb #3da96fd1
 class PlainElePose:
     "The losses of ElePose written down straightforwardly: two passes through the whole network."
 
@@ -34,15 +34,15 @@ class PlainElePose:
         depth = torch.cat([torch.zeros_like(depth[:, :1]), depth[:, 1:]], 1)
         return unproject_pose(x.unflatten(1, (17, 2)), depth, self.config.depth), lifter.elevation(hidden)[:, 0]
 
-    def losses(self, f: dict[str, Tensor], phase: str, noise: torch.Generator) -> dict[str, Tensor]:
-        'The losses of a batch of scaled poses `f["x"]` `(B, 34)`, with one view each.'
-        x, c, prior = f["x"], self.config, self.model.prior
+    def losses(self, features: dict[str, Tensor], phase: str, noise: torch.Generator) -> dict[str, Tensor]:
+        'The losses of a batch of scaled poses `features["x"]` `(B, 34)`, with one view each.'
+        x, config, prior = features["x"], self.config, self.model.prior
         pose, angle = self.lift(x)
         azimuth = (2 * torch.rand(1, len(x), generator=noise, device=x.device)[0] - 1) * math.pi
         back = -angle.mean() + angle.std(correction=0) * torch.randn(1, len(x), generator=noise, device=x.device)[0]
         rotation = axis_rotation("x", back) @ axis_rotation("y", azimuth) @ axis_rotation("x", angle)
         turned = (rotation @ pose.mT).mT
-        seen = project_pose(turned, c.depth)
+        seen = project_pose(turned, config.depth)
         z, log_det = prior.flow.graph(prior.subspace(seen[:, 1:].flatten(1)))
         again, _ = self.lift(seen.flatten(1))
         returned = (rotation.mT @ again.mT).mT
@@ -51,7 +51,7 @@ class PlainElePose:
             "bones": bone_prior_loss(pose, self.model.proportions),
             "lifting": lifting_loss(again, turned),
             "deformation": deformation_loss(returned, pose),
-            "projection": l2d(x.view_as(seen), project_pose(returned, c.depth), "sum"),
+            "projection": l2d(x.view_as(seen), project_pose(returned, config.depth), "sum"),
         }
-        weights = {"nll": c.weight_nll, "bones": c.weight_bones}
-        return {"loss": sum(weights.get(name, c.weight_base) * value for name, value in terms.items()), **terms}
+        weights = {"nll": config.weight_nll, "bones": config.weight_bones}
+        return {"loss": sum(weights.get(name, config.weight_base) * value for name, value in terms.items()), **terms}

@@ -74,7 +74,7 @@ def plain_set_losses(
     parts = torch.stack([gap[..., 0, 0].clamp(min=0), gap[..., 1, 1].clamp(min=0), gap[..., 0, 1]], -1)
     return (chosen.mean(0) - target).abs().mean(), (parts.norm(dim=-1) * features["uncertain"]).mean()
 
-# %% ../../../nbs/benchmarks/plain/02_poseflow.ipynb #2f0a962e
+# %% ../../../nbs/benchmarks/plain/02_poseflow.ipynb #a8b4d896
 class PlainPoseFlow:
     "The losses of PoseFlow written down straightforwardly, on copies of a model's networks."
 
@@ -85,33 +85,33 @@ class PlainPoseFlow:
         "Latents (M, B, 16), 2D poses (B, 32) and encoded conditions (B, C) to vectors (M, B, 48), by FrEIA."
         return reference_inverse(self.model.flow, torch.cat([z, y.expand(len(z), -1, -1)], -1), condition)
 
-    def critic_losses(self, f: dict[str, Tensor], noise: torch.Generator) -> dict[str, Tensor]:
+    def critic_losses(self, features: dict[str, Tensor], noise: torch.Generator) -> dict[str, Tensor]:
         "What the critic minimises on a batch of features."
         with torch.no_grad():
-            z = torch.randn(1, len(f["y"]), LATENT, generator=noise, device=noise.device)
-            fake = self.lift(z, f["y"], self.model.encoder(f["condition"]))[0]
-        real, fake = critic_joints(f["x"]), critic_joints(fake)
+            z = torch.randn(1, len(features["y"]), LATENT, generator=noise, device=noise.device)
+            fake = self.lift(z, features["y"], self.model.encoder(features["condition"]))[0]
+        real, fake = critic_joints(features["x"]), critic_joints(fake)
         return {"loss": plain_critic_loss(self.model.critic, real, fake, self.config.gradient_penalty, noise)}
 
-    def flow_losses(self, f: dict[str, Tensor], noise: torch.Generator) -> dict[str, Tensor]:
+    def flow_losses(self, features: dict[str, Tensor], noise: torch.Generator) -> dict[str, Tensor]:
         "The terms of Eq. 9 and their weighted sum on a batch of features."
-        c, condition = self.config, self.model.encoder(f["condition"])
-        output, _ = self.model.flow.graph(f["x"], c=[condition])
+        config, condition = self.config, self.model.encoder(features["condition"])
+        output, _ = self.model.flow.graph(features["x"], c=[condition])
         z_det, y = output[:, :LATENT], output[:, LATENT:]
         wanted = torch.randn(z_det.shape, generator=noise, device=noise.device)
-        draws = torch.randn(1 + c.hypotheses, *z_det.shape, generator=noise, device=noise.device)
-        x = self.lift(torch.cat([z_det[None], draws]), f["y"], condition)
-        best, spread = plain_set_losses(vector_to_pose(x[2:]), f, c.best)
+        draws = torch.randn(1 + config.hypotheses, *z_det.shape, generator=noise, device=noise.device)
+        x = self.lift(torch.cat([z_det[None], draws]), features["y"], condition)
+        best, spread = plain_set_losses(vector_to_pose(x[2:]), features, config.best)
         losses = {
-            "2d": (f["y"] - y).abs().mean(),
-            "mmd": plain_mmd(torch.cat([f["y"], wanted], -1), torch.cat([y.detach(), z_det], -1)),
-            "det": (x[0] - f["x"]).abs().mean(),
+            "2d": (features["y"] - y).abs().mean(),
+            "mmd": plain_mmd(torch.cat([features["y"], wanted], -1), torch.cat([y.detach(), z_det], -1)),
+            "det": (x[0] - features["x"]).abs().mean(),
             "gen": -self.model.critic(critic_joints(x[1])).mean(),
             "mb": best,
             "hm": spread,
         }
-        return {"loss": sum(getattr(c, f"weight_{name}") * value for name, value in losses.items())} | losses
+        return {"loss": sum(getattr(config, f"weight_{name}") * value for name, value in losses.items())} | losses
 
-    def losses(self, f: dict[str, Tensor], phase: str, noise: torch.Generator) -> dict[str, Tensor]:
+    def losses(self, features: dict[str, Tensor], phase: str, noise: torch.Generator) -> dict[str, Tensor]:
         "What a phase minimises on a batch of features."
-        return self.critic_losses(f, noise) if phase == "critic" else self.flow_losses(f, noise)
+        return self.critic_losses(features, noise) if phase == "critic" else self.flow_losses(features, noise)

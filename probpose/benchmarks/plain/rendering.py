@@ -47,11 +47,8 @@ class PlainRenderer(Renderer):
     def _surfaces(self, vertices: Tensor, box: Tensor):
         wp, cast = import_warp(), _cast_kernel()
         normal, pixels = self._normals(vertices, box)
-        nearest, place = (
-            wp.full((len(vertices), self.size, self.size), 2**64 - 1, dtype=wp.uint64),
-            vertices.contiguous().to(self.device),
-        )
-        for person, points in enumerate(place):
+        nearest = wp.full((len(vertices), self.size, self.size), 2**64 - 1, dtype=wp.uint64)
+        for person, points in enumerate(vertices.contiguous().to(self.device)):
             mesh = wp.Mesh(wp.from_torch(points, dtype=wp.vec3), self._faces.flatten())
             wp.launch(cast, (self.size, self.size), inputs=[mesh.id, person, wp.vec3(*box.tolist()), nearest])
         return nearest, pixels, normal

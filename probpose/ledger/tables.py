@@ -76,7 +76,7 @@ def caption_of(
         # records lent by another chapter have an origin of their own
         runs = part.drop_duplicates(["chapter", "seed", "commit", "wall_time"])
         seeds = sorted(part["seed"].unique())
-        changed = " (with local changes)" if runs["dirty"].fillna(False).astype(bool).any() else ""
+        changed = " (with local changes)" if runs["dirty"].eq(True).any() else ""
         where = [
             SMOKE if tier == "smoke" else f"{tier} tier",
             f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}",

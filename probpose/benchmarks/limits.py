@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['matmul_peak', 'memory_bandwidth', 'matmul_gflop']
 
-# %% ../../nbs/benchmarks/02_limits.ipynb #d83432e3
+# %% ../../nbs/benchmarks/02_limits.ipynb #547a9fac
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,13 +15,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from .timing import interleaved
+from .timing import time_in_turns
 from ..core.checks import check_count
 
-# %% ../../nbs/benchmarks/02_limits.ipynb #bd69f7f2
-def _most(amount: float, call: Callable[[], Any], repeats: int, device: str | torch.device) -> float:
+# %% ../../nbs/benchmarks/02_limits.ipynb #33ce325b
+def _best_rate(amount: float, call: Callable[[], Any], repeats: int, device: str | torch.device) -> float:
     "The best rate of several runs, in billions a second: a ceiling asks for the best, not for the typical."
-    return amount / interleaved({"once": call}, repeats, device=device)["once"].min() / 1e9
+    return amount / time_in_turns({"once": call}, repeats, device=device)["once"].min() / 1e9
 
 
 def matmul_peak(
@@ -33,7 +33,7 @@ def matmul_peak(
     "The rate of one large square matrix product, a multiplication and an addition counted as two."
     a, b = (torch.randn(check_count(size, "size"), size, dtype=dtype, device=device) for _ in range(2))
     out = torch.empty_like(a)
-    return _most(2 * size**3, lambda: torch.mm(a, b, out=out), repeats, device)
+    return _best_rate(2 * size**3, lambda: torch.mm(a, b, out=out), repeats, device)
 
 
 def memory_bandwidth(
@@ -44,7 +44,7 @@ def memory_bandwidth(
     "The rate of copying a large array, bytes read and bytes written together."
     source = torch.ones(check_count(megabytes, "megabytes") * 250_000, device=device)
     target = torch.empty_like(source)
-    return _most(2 * source.nbytes, lambda: target.copy_(source), repeats, device)
+    return _best_rate(2 * source.nbytes, lambda: target.copy_(source), repeats, device)
 
 # %% ../../nbs/benchmarks/02_limits.ipynb #8a434ca3
 class _Counter(TorchDispatchMode):

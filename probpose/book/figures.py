@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['PLOTLY_MIME', 'figure_html', 'PlotlyRenderer', 'glue', 'show_table']
 
-# %% ../../nbs/book/03_figures.ipynb #4dc81f65
+# %% ../../nbs/book/03_figures.ipynb #71752f65
 import hashlib
 import json
+from typing import Any
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-# %% ../../nbs/book/03_figures.ipynb #ba9c5540
+# %% ../../nbs/book/03_figures.ipynb #b1009a1e
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
 
 
@@ -25,7 +26,8 @@ def figure_html(
     name = hashlib.sha256(f"{key}{spec}".encode()).hexdigest()[:12]
     height = int(figure.get("layout", {}).get("height") or 450)
     script = spec.replace("</", "<\\/")
-    return f'<div class="probpose-figure" id="figure-{name}" style="height: {height}px"><script type="application/json">{script}</script></div>'
+    script = f'<script type="application/json">{script}</script>'
+    return f'<div class="probpose-figure" id="figure-{name}" style="height: {height}px">{script}</div>'
 
 
 class PlotlyRenderer:
@@ -44,15 +46,15 @@ class PlotlyRenderer:
         key = f"{data.cell_index}.{data.output_index}"
         return [nodes.raw(text=figure_html(figure, key), format="html", classes=["output", "plotly"])]
 
-# %% ../../nbs/book/03_figures.ipynb #2ad09f86
+# %% ../../nbs/book/03_figures.ipynb #b79d4e95
 def glue(
     name: str,  # the name that the prose uses
-    value,  # a number, or a str for a word such as a verdict
+    value: Any,  # a number, or a str for a word such as a verdict
 ) -> None:
     "Keep a value under a name for the prose of the book."
-    from myst_nb import glue as keep
+    from myst_nb import glue as glue_output
 
-    keep(name, value if isinstance(value, str) else float(value), display=False)
+    glue_output(name, value if isinstance(value, str) else float(value), display=False)
 
 # %% ../../nbs/book/03_figures.ipynb #54af5e62
 def show_table(

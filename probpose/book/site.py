@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['execution_note', 'tidy_page', 'relink', 'write_assets', 'stage_site', 'main']
 
-# %% ../../nbs/book/02_site.ipynb #c311e94f
+# %% ../../nbs/book/02_site.ipynb #23f01f79
 import argparse
 import json
+import posixpath
 import re
 import shutil
 import sys
@@ -17,8 +18,11 @@ from pathlib import Path
 from .pages import is_executed, module_page, page_source, toc_pages, write_toc
 from ..core.errors import DataFileError
 
-# %% ../../nbs/book/02_site.ipynb #f1d4cded
-_SMOKE = "Cells that compute show that everything runs; their numbers mean nothing at this tier. Tables and figures that report results name the tier and data of the committed run they come from."
+# %% ../../nbs/book/02_site.ipynb #852b0c0d
+_SMOKE = (
+    "Cells that compute show that everything runs; their numbers mean nothing at this tier. Tables and figures that "
+    "report results name the tier and data of the committed run they come from."
+)
 
 
 def execution_note(
@@ -27,11 +31,8 @@ def execution_note(
     "The sentence that says how a chapter was executed."
     tier, dataset, seed = (parameters.get(key, "?") for key in ("tier", "dataset", "seed"))
     worth = f" {_SMOKE}" if tier == "smoke" else ""
-    return f"```{{admonition}} How this page was executed\n:class: note dropdown\nTier **{tier}**, data set **{dataset}**, seed **{seed}**.{worth}\n```"
-
-
-def _injected(cell: dict) -> bool:
-    return "injected-parameters" in cell["metadata"].get("tags", [])
+    how = f"Tier **{tier}**, data set **{dataset}**, seed **{seed}**.{worth}"
+    return f"```{{admonition}} How this page was executed\n:class: note dropdown\n{how}\n```"
 
 
 def tidy_page(
@@ -42,7 +43,7 @@ def tidy_page(
     for cell in notebook["cells"]:
         for key in ("papermill", "execution", "exception"):
             cell["metadata"].pop(key, None)
-    cells = [cell for cell in notebook["cells"] if not _injected(cell)]
+    cells = [cell for cell in notebook["cells"] if "injected-parameters" not in cell["metadata"].get("tags", [])]
     if parameters:
         note = {"cell_type": "markdown", "metadata": {}, "id": "how-executed", "source": execution_note(parameters)}
         at = next((i for i, cell in enumerate(cells) if "parameters" in cell["metadata"].get("tags", [])), 0)
@@ -50,24 +51,20 @@ def tidy_page(
     notebook["cells"] = cells
     return notebook
 
-# %% ../../nbs/book/02_site.ipynb #cbd2c0e0
+# %% ../../nbs/book/02_site.ipynb #34570205
 _LINK = re.compile(r"\]\((?P<page>[\w./-]+)\.md(?P<anchor>#[\w-]+)?\)")
 
 
 def relink(
     text: str,  # Markdown of a page
-    folder: str,  # the folder of the page, such as "book"
+    folder: str,  # the folder of the page, such as "book" or "nbs/models/poseflow"
     executed: set[str],  # names of the pages that are notebooks on the site
 ) -> str:
     "Point links to executed chapters at their notebooks."
 
     def target(match: re.Match) -> str:
-        parts = []
-        for part in f"{folder}/{match['page']}".split("/"):
-            parts = parts[:-1] if part == ".." else parts + [part] * (part not in ("", "."))
-        if "/".join(parts) not in executed:
-            return match[0]
-        return f"]({match['page']}.ipynb{match['anchor'] or ''})"
+        page = posixpath.normpath(posixpath.join(folder, match["page"]))
+        return f"]({match['page']}.ipynb{match['anchor'] or ''})" if page in executed else match[0]
 
     return _LINK.sub(target, text)
 
@@ -89,21 +86,25 @@ def write_assets(
     shutil.copyfile(mathjax[0].locate(), static / "mathjax.js")
     return [static / "plotly.min.js", static / "mathjax.js"]
 
-# %% ../../nbs/book/02_site.ipynb #0b4c648f
+# %% ../../nbs/book/02_site.ipynb #e8c5851e
 def _read(path: Path):
     import nbformat
 
     return nbformat.read(path, as_version=4)
 
 
+_PAGES_HERE = "\n```{tableofcontents}\n```\n"  # Jupyter Book's list of the pages below one
+
+
 def _stage_page(page: str, source: Path, executed: Path, site: Path, notebooks: set[str]) -> None:
     import nbformat
 
-    folder = str(Path(page).parent)
+    folder, name = posixpath.split(page)
     target = site / f"{page}{'.ipynb' if page in notebooks else '.md'}"
     target.parent.mkdir(parents=True, exist_ok=True)
     if page not in notebooks:
-        target.write_text(relink(source.read_text(encoding="utf-8"), folder, notebooks), encoding="utf-8")
+        below = _PAGES_HERE if name == "index" and folder.startswith("nbs/") else ""
+        target.write_text(relink(source.read_text(encoding="utf-8"), folder, notebooks) + below, encoding="utf-8")
         return
     notebook = tidy_page(_read(executed / f"{page}.ipynb"))
     for cell in notebook.cells:
@@ -111,7 +112,7 @@ def _stage_page(page: str, source: Path, executed: Path, site: Path, notebooks: 
             cell.source = relink(cell.source, folder, notebooks)
     nbformat.write(notebook, target)
 
-# %% ../../nbs/book/02_site.ipynb #1e89ff1c
+# %% ../../nbs/book/02_site.ipynb #d22499e9
 def stage_site(
     executed: str | Path,  # folder of the executed notebooks
     site: str | Path,  # folder to make; what is there is replaced
@@ -126,9 +127,10 @@ def stage_site(
         _stage_page(page, source, executed, site, notebooks)
     for name in ("_toc.yml", "_config.yml"):
         shutil.copyfile(root / name, site / name)
-    for name in ("_static", "book/images", "nbs/images"):
-        if (root / name).is_dir():
-            shutil.copytree(root / name, site / name)
+    pictures = [path for part in ("book", "nbs") for path in (root / part).rglob("images") if path.is_dir()]
+    for folder in [root / "_static", *pictures]:
+        if folder.is_dir():
+            shutil.copytree(folder, site / folder.relative_to(root))
     write_assets(site / "_extra" / "_static")
     return list(sources)
 

@@ -5,28 +5,18 @@
 # %% auto #0
 __all__ = ['BareNumber', 'unsourced_numbers', 'glue_problems', 'prose_problems']
 
-# %% ../../nbs/ledger/09_prose.ipynb #cc4f4718
+# %% ../../nbs/ledger/09_prose.ipynb #f7ed4d90
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 from .places import book_folder
-from .published import published
+from .published import load_published
 
-# %% ../../nbs/ledger/09_prose.ipynb #9f0dc2ff
-_OPAQUE = {
-    "code-cell",
-    "code",
-    "code-block",
-    "math",
-    "mermaid",
-    "raw",
-    "eval-rst",
-    "toctree",
-    "bibliography",
-    "image",
-    "literalinclude",
-}
+# %% ../../nbs/ledger/09_prose.ipynb #ac532777
+_OPAQUE = frozenset(
+    "code-cell code code-block math mermaid raw eval-rst toctree bibliography image literalinclude".split()
+)  # directives that hold something other than prose
 
 _FENCE = re.compile(r"^\s*(`{3,}|~{3,}|:{3,})\s*(?:\{([\w:.-]+)\})?")
 
@@ -40,11 +30,9 @@ def _is_opaque(mark: re.Match) -> bool:
 def _blank_blocks(markdown: str) -> str:
     "Blank front matter, comment lines, options of directives, and fenced blocks that hold no prose."
     lines, open_fences, out = markdown.split("\n"), [], []
-    front = (
-        next((i for i, line in enumerate(lines[1:], 1) if line.rstrip() == "---"), -1)
-        if lines[0].rstrip() == "---"
-        else -1
-    )
+    front = -1  # the last line of the front matter
+    if lines[0].rstrip() == "---":
+        front = next((i for i, line in enumerate(lines[1:], 1) if line.rstrip() == "---"), -1)
     for i, line in enumerate(lines):
         mark = _FENCE.match(line)
         if i <= front or (line.startswith("%") and not open_fences):
@@ -90,8 +78,11 @@ def _blank_inline(text: str) -> str:
 
     return _INLINE.sub(blank, _COMMENT.sub(lambda match: spaces(match[0]), text))
 
-# %% ../../nbs/ledger/09_prose.ipynb #867d3f28
-_UNITS = r"mm|cm|km|m|px|%|ms|µs|us|s|min|h|fps|[GMk]i?B|Hz|°|×|nats|bits|percent|per cent|(?:milli|centi)?metres?|pixels?|(?:milli|micro)?seconds?|minutes?|hours?|degrees?|times|fold"
+# %% ../../nbs/ledger/09_prose.ipynb #6f2f8cfa
+_UNITS = (
+    r"mm|cm|km|m|px|%|ms|µs|us|s|min|h|fps|[GMk]i?B|Hz|°|×|nats|bits|percent|per cent|(?:milli|centi)?metres?|pixels?|"
+    r"(?:milli|micro)?seconds?|minutes?|hours?|degrees?|times|fold"
+)
 
 _VALUE = re.compile(
     r"(?<![\w.,])(?<![A-Za-z]-)(?P<number>\d{1,3}(?:[,\u202f\u00a0]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?(?:[eE][-+−]?\d+)?)(?!\.\d)"
@@ -120,10 +111,10 @@ def _source_of(text: str, match: re.Match, comments: list[re.Match]) -> re.Match
             return None if re.search(r"[.!?][)\"*_]*\s|\n\s*\n", between) else comment
     return None
 
-# %% ../../nbs/ledger/09_prose.ipynb #91d88ce3
+# %% ../../nbs/ledger/09_prose.ipynb #8331bd92
 def _printed_numbers(name: str, folder: str | Path | None) -> set[float]:
     try:
-        table = published(name, folder)
+        table = load_published(name, folder)
     except ValueError:
         return set()
     return {float(value) for column in ("value", "spread", "hypotheses") for value in table[column].dropna()}
@@ -136,12 +127,11 @@ def unsourced_numbers(
     "Numbers in prose that look measured and come neither from a `glue` role nor from a quoted table."
     text = _blank_blocks(markdown)
     comments = [match for match in _COMMENT.finditer(text) if match[1] and match[2]]
-    text, found = _blank_inline(text), []
+    text, bare = _blank_inline(text), []
     for match in _VALUE.finditer(text):
-        decimal = re.search(r"[.eE]", match["number"])
-        if not (decimal or match["unit"]) or (
-            not match["unit"] and _NAMED.search(text[max(0, match.start() - 20) : match.start()])
-        ):
+        measured = match["unit"] or re.search(r"[.eE]", match["number"])
+        named = not match["unit"] and _NAMED.search(text[max(0, match.start() - 20) : match.start()])
+        if not measured or named:
             continue
         source, reason = _source_of(text, match, comments), "no source"
         if source is not None and source[1] == "paper":
@@ -149,8 +139,8 @@ def unsourced_numbers(
             reason = "" if number in _printed_numbers(source[2], folder) else f"does not stand in {source[2]}"
         if source is None or (reason and source[1] == "paper"):
             around = " ".join(text[max(0, match.start() - 40) : match.end() + 20].split())
-            found.append(BareNumber(text[: match.start()].count("\n") + 1, " ".join(match[0].split()), around, reason))
-    return found
+            bare.append(BareNumber(text[: match.start()].count("\n") + 1, " ".join(match[0].split()), around, reason))
+    return bare
 
 # %% ../../nbs/ledger/09_prose.ipynb #1c2885aa
 def glue_problems(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SMOKE', 'ArtifactTable', 'caption_of', 'TableRow', 'comparison_table', 'registry_table', 'claims_table']
 
-# %% ../../nbs/ledger/08_tables.ipynb #6d799b23
+# %% ../../nbs/ledger/08_tables.ipynb #e6b759a5
 import html
 import math
 import re
@@ -18,14 +18,14 @@ import pandas as pd
 
 from ..core.checks import choose, join_names
 from ..core.errors import ConfigError
-from .claims import VERDICTS, claims, verdicts
+from .claims import VERDICTS, load_claims, verdicts
 from .places import book_folder
-from .published import PAPERS, published
-from .registry import STATES, registry
+from .published import PAPERS, load_published
+from .registry import STATES, load_registry
 from .results import TIERS, best_tier
 from ..metrics.names import metric_of
 
-# %% ../../nbs/ledger/08_tables.ipynb #422de7e4
+# %% ../../nbs/ledger/08_tables.ipynb #96a3d99a
 SMOKE = "smoke tier: numbers mean nothing"
 
 
@@ -40,10 +40,9 @@ class ArtifactTable:
 
     def _repr_html_(self) -> str:
         heading = f"<p><strong>{html.escape(self.title)}</strong></p>" if self.title else ""
-        lines = "".join(
-            f"<br><small>{'<strong>⚠ ' + html.escape(line) + '</strong>' if SMOKE in line else html.escape(line)}</small>"
-            for line in self.caption.splitlines()
-        )
+        lines = [html.escape(line) for line in self.caption.splitlines()]
+        lines = [f"<strong>⚠ {line}</strong>" if SMOKE in line else line for line in lines]
+        caption = "<br>".join(f"<small>{line}</small>" for line in lines)
         body = self.frame.reset_index().to_html(
             index=False, escape=not self.links, border=0, na_rep="–", classes="dataframe probpose-table", sparsify=True
         )
@@ -54,50 +53,49 @@ class ArtifactTable:
                 r'<t\1 style="white-space:normal;text-align:left;vertical-align:top">',
                 body,
             )
-        return f'<div style="overflow-x:auto">{heading}{body}<p>{lines.removeprefix("<br>")}</p></div>'
+        return f'<div style="overflow-x:auto">{heading}{body}<p>{caption}</p></div>'
 
     def __repr__(self) -> str:
         return "\n".join(filter(None, [self.title, self.frame.to_string(na_rep="–"), self.caption]))
 
-# %% ../../nbs/ledger/08_tables.ipynb #55b28b78
+# %% ../../nbs/ledger/08_tables.ipynb #eba31433
 def _duration(seconds: float) -> str:
     if not math.isfinite(seconds):
         return "time not recorded"
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
-    )
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
-# %% ../../nbs/ledger/08_tables.ipynb #68120639
+# %% ../../nbs/ledger/08_tables.ipynb #6b024620
 def caption_of(
     results: pd.DataFrame,  # the rows that a table or figure shows
 ) -> str:  # a line for each data set and tier
     "Where the numbers come from: data set, tier, seeds, commit, machine and time."
     lines = []
     for (dataset, tier), part in results.groupby(["dataset", "tier"], sort=True):
-        runs = part.drop_duplicates(
-            ["chapter", "seed", "commit", "wall_time"]
-        )  # records lent by another chapter have an origin of their own
+        # records lent by another chapter have an origin of their own
+        runs = part.drop_duplicates(["chapter", "seed", "commit", "wall_time"])
         seeds = sorted(part["seed"].unique())
-        changed = " (with local changes)" if runs["dirty"].fillna(False).astype(bool).any() else ""
-        label = SMOKE if tier == "smoke" else f"{tier} tier"
-        lines.append(
-            f"{dataset}: {label}; seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}; commit {join_names(runs['commit'])}{changed}; "
-            f"{join_names(runs['hardware'])}; {_duration(runs['wall_time'].sum(min_count=1))} in all; data {join_names(str(d)[:8] for d in runs['data'])}."
-        )
+        changed = " (with local changes)" if runs["dirty"].eq(True).any() else ""
+        where = [
+            SMOKE if tier == "smoke" else f"{tier} tier",
+            f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}",
+            f"commit {join_names(runs['commit'])}{changed}",
+            join_names(runs["hardware"]),
+            f"{_duration(runs['wall_time'].sum(min_count=1))} in all",
+            f"data {join_names(str(data)[:8] for data in runs['data'])}",
+        ]
+        lines.append(f"{dataset}: {'; '.join(where)}.")
     return "\n".join(lines) or "Nothing recorded yet."
 
-# %% ../../nbs/ledger/08_tables.ipynb #acc8f490
+# %% ../../nbs/ledger/08_tables.ipynb #b601b789
 class TableRow(NamedTuple):
     "What a row of a table shows."
 
-    label: str
-    variant: str
+    label: str  # its heading
+    variant: str  # of the records
     statistic: str | None  # None matches any
-    hypotheses: int | None
+    hypotheses: int | None  # None matches any
 
 
 def _published_rows(table: pd.DataFrame) -> list[TableRow]:
@@ -127,8 +125,8 @@ def _recorded_rows(results: pd.DataFrame) -> list[TableRow]:
         for _, row in rows.iterrows()
     ]
 
-# %% ../../nbs/ledger/08_tables.ipynb #0e4f2fcc
-def _matching(results: pd.DataFrame, row: TableRow, metric: str, group: str) -> tuple[pd.DataFrame, str]:
+# %% ../../nbs/ledger/08_tables.ipynb #84e58cba
+def _matching_records(results: pd.DataFrame, row: TableRow, metric: str, group: str) -> tuple[pd.DataFrame, str]:
     "Records of one cell and what must be added to it when fewer hypotheses were drawn."
     chosen = results[
         (results["variant"] == row.variant) & (results["metric"] == metric) & (results["group"] == group)
@@ -176,7 +174,7 @@ def _shown_results(
         )
     return best_tier(chosen) if tier is None else chosen[chosen["tier"] == choose(tier, TIERS, "tier")]
 
-# %% ../../nbs/ledger/08_tables.ipynb #ecb70170
+# %% ../../nbs/ledger/08_tables.ipynb #487f9c35
 def comparison_table(
     results: pd.DataFrame,  # as `load_results` gives; of several tiers the best is shown
     published_name: str | None = None,  # a table of book/published, or None for measured numbers alone
@@ -184,8 +182,7 @@ def comparison_table(
     metrics: Iterable[str] = ("mpjpe", "pa_mpjpe"),  # columns; one only when `groups` are several
     groups: Iterable[str] | str = ("all",),  # action families; "each" shows every one that either side has
     subset: str = "all",  # which frames
-    rows: Iterable[TableRow | tuple]
-    | None = None,  # rows beside the printed ones (label, variant, statistic, hypotheses); None adds none, or all recorded ones when nothing is printed
+    rows: Iterable[TableRow | tuple] | None = None,  # beside the printed ones; None: all recorded if nothing is printed
     chapter: str | None = None,  # needed when `results` has several
     tier: str | None = None,  # None takes the best recorded one
     title: str = "",  # a heading
@@ -196,20 +193,21 @@ def comparison_table(
     """
     metrics = list(metrics)
     shown = _shown_results(results, chapter, subset, metrics, tier)
-    printed = None if published_name is None else published(published_name, folder)
-    wanted = ([] if printed is None else _published_rows(printed)) + (
-        [TableRow(*row) for row in rows] if rows is not None else _recorded_rows(shown) if printed is None else []
-    )
+    printed = None if published_name is None else load_published(published_name, folder)
+    wanted = [] if printed is None else _published_rows(printed)
+    if rows is not None:
+        wanted += [TableRow(*row) for row in rows]
+    elif printed is None:
+        wanted = _recorded_rows(shown)
     groups = _all_groups(shown, printed) if groups == "each" else list(groups)
     columns = _columns(shown, printed, wanted, metrics, groups)
-    frame = pd.DataFrame(
-        columns, index=pd.MultiIndex.from_tuples([_row_label(row) for row in wanted], names=["method", "M"])
-    )
+    labels = [(row.label, "" if row.hypotheses is None else str(row.hypotheses)) for row in wanted]
+    frame = pd.DataFrame(columns, index=pd.MultiIndex.from_tuples(labels, names=["method", "M"]))
     keep = [column for column in frame.columns if (frame[column] != "–").any()] or list(frame.columns)
     used = shown[shown["variant"].isin([row.variant for row in wanted]) & shown["group"].isin(groups)]
     return ArtifactTable(frame[keep], "\n".join(filter(None, [_printed_source(printed), caption_of(used)])), title)
 
-# %% ../../nbs/ledger/08_tables.ipynb #5ef627e7
+# %% ../../nbs/ledger/08_tables.ipynb #e7dec6d8
 def _all_groups(shown: pd.DataFrame, printed: pd.DataFrame | None) -> list[str]:
     names = [] if printed is None else list(dict.fromkeys(printed["group"]))
     names += [name for name in sorted(shown["group"].unique()) if name not in names]
@@ -231,15 +229,11 @@ def _columns(
             if printed is not None:
                 columns[head, "paper"] = [_published_cell(printed, row, metric, group) for row in rows]
             for (dataset, tier), part in shown.groupby(["dataset", "tier"], sort=True):
-                found = [_matching(part, row, metric, group) for row in rows]
+                found = [_matching_records(part, row, metric, group) for row in rows]
                 columns[head, f"{dataset} ({tier})"] = [
                     _cell(records["value"], metric, extra) for records, extra in found
                 ]
     return columns or {("", "nothing recorded"): ["–"] * len(rows)}
-
-
-def _row_label(row: TableRow) -> tuple[str, str]:
-    return row.label, "" if row.hypotheses is None else str(row.hypotheses)
 
 
 def _printed_source(printed: pd.DataFrame | None) -> str:
@@ -247,9 +241,10 @@ def _printed_source(printed: pd.DataFrame | None) -> str:
         return ""
     first = printed.iloc[0]
     where = "; ".join(dict.fromkeys(f"{row['source']}, page {row['page']}" for _, row in printed.iterrows()))
-    return f"Paper: {PAPERS.get(first['paper'], first['paper'])}, {where}, on {', '.join(dict.fromkeys(printed['dataset']))}."
+    datasets = ", ".join(dict.fromkeys(printed["dataset"]))
+    return f"Paper: {PAPERS.get(first['paper'], first['paper'])}, {where}, on {datasets}."
 
-# %% ../../nbs/ledger/08_tables.ipynb #e29ec43d
+# %% ../../nbs/ledger/08_tables.ipynb #297268fe
 def _link(chapter: str, folder: Path) -> str:
     return (
         f'<a href="{chapter}.html">{html.escape(chapter)}</a>'
@@ -264,7 +259,7 @@ def registry_table(
 ) -> ArtifactTable:
     "Every table and figure of a paper: where it is regenerated, on which data, and what is missing."
     folder = book_folder(folder)
-    entries = registry(folder)
+    entries = load_registry(folder)
     if paper is None:
         counts = pd.crosstab(entries["paper"].map(PAPERS), entries["state"]).reindex(
             index=list(PAPERS.values()), columns=list(STATES), fill_value=0
@@ -283,7 +278,7 @@ def registry_table(
     shown.insert(2, "chapter", [_link(chapter, folder) for chapter in entries["chapter"]])
     return ArtifactTable(shown.set_index("artifact"), links=True)
 
-# %% ../../nbs/ledger/08_tables.ipynb #ce9e721b
+# %% ../../nbs/ledger/08_tables.ipynb #32cc7f4d
 _MARKS = {"reproduced": "✓ ", "not reproduced": "✗ ", "inconclusive": "? "}
 
 
@@ -299,36 +294,34 @@ def claims_table(
     folder = book_folder(folder)
     if paper is not None:
         choose(paper, PAPERS, "paper")
-    entries = [entry for entry in claims(folder) if paper in (None, entry["paper"])]
-    judged = verdicts(results, entries, folder)
-    better = set(judged["id"][~judged["tier"].isin(["", "smoke"])])
-    judged = judged[(judged["tier"] != "smoke") | ~judged["id"].isin(better)]
+    entries = [entry for entry in load_claims(folder) if paper in (None, entry["paper"])]
+    found = verdicts(results, entries, folder)
+    better = set(found["id"][~found["tier"].isin(["", "smoke"])])
+    found = found[(found["tier"] != "smoke") | ~found["id"].isin(better)]
     if paper is None:
-        counts = pd.crosstab(judged["paper"].map(PAPERS), judged["verdict"]).reindex(
+        counts = pd.crosstab(found["paper"].map(PAPERS), found["verdict"]).reindex(
             index=list(PAPERS.values()), columns=list(VERDICTS), fill_value=0
         )
         return ArtifactTable(counts.rename_axis(index="paper", columns=None).astype(str))
-    judged = judged.reset_index(drop=True)
+    found = found.reset_index(drop=True)
 
     def lines(text):
         return html.escape(text).replace("\n", "<br>")
 
+    names = found["id"].str.removeprefix(f"{paper}-")
     shown = pd.DataFrame(
         {
-            "claim": judged["statement"].map(lines)
-            + " <small>("
-            + judged["id"].str.removeprefix(f"{paper}-")
-            + ")</small>",
-            "in the paper": judged["source"].map(lines),
-            "chapter": [_link(chapter, folder) for chapter in judged["chapter"]],
+            "claim": found["statement"].map(lines) + " <small>(" + names + ")</small>",
+            "in the paper": found["source"].map(lines),
+            "chapter": [_link(chapter, folder) for chapter in found["chapter"]],
             "data": [
                 html.escape(f"{dataset} ({tier})" if tier else dataset or "–")
-                for dataset, tier in zip(judged["dataset"], judged["tier"])
+                for dataset, tier in zip(found["dataset"], found["tier"])
             ],
-            "verdict": [f"<strong>{_MARKS.get(verdict, '')}{verdict}</strong>" for verdict in judged["verdict"]],
-            "measured, with 95 % interval": judged["evidence"].map(lines),
-            "gain in the paper": judged["printed"].map(lines),
+            "verdict": [f"<strong>{_MARKS.get(verdict, '')}{verdict}</strong>" for verdict in found["verdict"]],
+            "measured, with 95 % interval": found["evidence"].map(lines),
+            "gain in the paper": found["printed"].map(lines),
         }
     ).set_index("claim")
-    chapters = results[results["chapter"].isin(judged["chapter"]) & results["tier"].isin(judged["tier"])]
+    chapters = results[results["chapter"].isin(found["chapter"]) & results["tier"].isin(found["tier"])]
     return ArtifactTable(shown, caption_of(chapters), links=True)

@@ -7,7 +7,7 @@ __all__ = ['BaselinesStudy']
 
 # %% ../../nbs/studies/06_baselines.ipynb #d185bbdc
 from ..evaluation.samplers import noise_baseline
-from ..ledger.places import shipped
+from ..ledger.places import weights_folder
 from ..ledger.results import records_from
 from ..models import build
 from ..models.baselines.mdn import MDN, kernel_means
@@ -40,7 +40,7 @@ class _BaselineModels(Trained):
         "The trained model, or the sampler around the packaged flow's single pose."
         if variant != "noise":
             return super().model(variant)
-        flow = load_pretrained(shipped("poseflow")).to(self.device)
+        flow = load_pretrained(weights_folder("poseflow")).to(self.device)
         return noise_baseline(flow, self.train_data)
 
 # %% ../../nbs/studies/06_baselines.ipynb #3e8b9fcf

@@ -13,7 +13,7 @@ from ..core.checks import choose
 from ..core.devices import make_generator
 from ..distributions.diffusion import data_and_noise
 from ..geometry.skeletons import MPII_16
-from ..ledger.places import results_folders, shipped
+from ..ledger.places import results_folders, weights_folder
 from ..ledger.results import load_curves, records_from, select
 from ..metrics.pose import mpjpe
 from ..models.diffpose.config import diffpose_config, released_config
@@ -100,7 +100,11 @@ class _DiffPoseMeasures(Trained):
         part = self.hard_data[
             torch.linspace(0, len(self.hard_data) - 1, min(frames, len(self.hard_data))).round().long()
         ]
-        guest = {"poseflow_packaged": load_pretrained(shipped("poseflow")).to(self.device)} if variant == "full" else {}
+        guest = (
+            {"poseflow_packaged": load_pretrained(weights_folder("poseflow")).to(self.device)}
+            if variant == "full"
+            else {}
+        )
         models = {variant: model} | guest
         return [entry for name, m in models.items() for entry in counted(m, part, name, counts, self, "hard_part")]
 

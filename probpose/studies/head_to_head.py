@@ -79,13 +79,13 @@ class HeadToHeadStudy(_Methods):
 
     def _times(self, models: dict, images: int = 8) -> pd.DataFrame:
         "Milliseconds per image of every setting: median and its standard error."
-        from probpose.benchmarks.timing import interleaved, median_and_error  # which builds on the studies' base
+        from probpose.benchmarks.timing import median_and_error, time_in_turns  # which builds on the studies' base
 
         first = self.hard_data.batch(torch.arange(min(images, len(self.hard_data))), heatmaps=True)["detections"].to(
             self.device
         )
         n = self.plan.hypotheses
-        runs = interleaved(
+        runs = time_in_turns(
             {key: lambda m=m: m.sample(first, n, make_generator(0, self.device)) for key, m in models.items()},
             repeats=5,
             device=self.device,

@@ -20,7 +20,7 @@ from ..data.detected import DetectedImages, DetectedPoses, detect_all, load_rend
 from ..data.motions import bone_angles, load_motions
 from ..data.rendered import RenderedDataset
 from ..geometry.skeletons import H36M_17, LIMB_ENDS
-from ..ledger.places import shipped
+from ..ledger.places import weights_folder
 from ..ledger.results import record, records_from
 from ..metrics.pose import mpjpe
 from ..models.pretrained import load_pretrained
@@ -93,7 +93,7 @@ class _OpenWorldModels(Pictured):
             return None
         if variant != "detector":
             chapter, _, name = _OTHERS[variant].partition("-")
-            return load_pretrained(shipped(chapter, name or "full")).to(self.device)
+            return load_pretrained(weights_folder(chapter, name or "full")).to(self.device)
         folder = self.folder(variant)
         if not (folder / "weights" / "detector.safetensors").exists():
             detector = HeatmapDetector(HeatmapDetectorConfig(seed=self.seed))

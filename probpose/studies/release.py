@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..core.checks import choose
-from ..ledger.results import load_results, recorded_value
+from ..ledger.results import load_results, mean_value
 from .runner import Study
 
 # %% ../../nbs/studies/04_release.ipynb #3e2a7264
@@ -142,7 +142,7 @@ _RENDERED = dict(
 
 def _card_table(results: pd.DataFrame, about: dict) -> str:
     def value(subset, metric, statistic):
-        return recorded_value(
+        return mean_value(
             results, variant="full", metric=metric, statistic=statistic, subset=subset, hypotheses="largest"
         )
 

@@ -26,15 +26,15 @@ from ..core.storage import write_atomic
 from ..data import load
 from ..data.dataset import PoseDataset
 from ..geometry.skeletons import MPII_16
-from ..ledger.places import results_folders, shipped
+from ..ledger.places import results_folders, weights_folder
 from ..ledger.provenance import provenance
 from probpose.ledger.results import (
     Result,
-    add_borrowed,
     best_tier,
+    lend_records,
     load_curves,
     load_results,
-    recorded_value,
+    mean_value,
     save_result,
     select,
 )
@@ -181,7 +181,7 @@ class Shown(_Runner):
     @cached_property
     def results(self) -> pd.DataFrame:
         "The records of the best tier: committed results and this run's."
-        table = add_borrowed(load_results(*results_folders(), self._own))
+        table = lend_records(load_results(*results_folders(), self._own))
         return self._best_dataset(best_tier(table[table["chapter"] == self.chapter]))
 
     def _best_dataset(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -201,9 +201,9 @@ class Shown(_Runner):
 
     def value(self, variant: str, metric: str, statistic: str = "", **coordinates) -> float:
         """One recorded number for a sentence: the mean over seeds, at the largest number of hypotheses unless named
-        (`ledger.results.recorded_value`).
+        (`ledger.results.mean_value`).
         """
-        return recorded_value(
+        return mean_value(
             self.results, variant=variant, metric=metric, statistic=statistic, **{"hypotheses": "largest"} | coordinates
         )
 
@@ -307,7 +307,7 @@ class Trained(Pictured):
         """The model for pictures: this study's where it has been trained above the smoke tier, else the shipped
         weights, else this study's after all.
         """
-        folder = shipped(self.chapter, variant)
+        folder = weights_folder(self.chapter, variant)
         own = self.tier != "smoke" and (self.folder(variant) / "weights" / "model.safetensors").exists()
         return self.model(variant) if own or folder is None else load_pretrained(folder).to(self.device)
 

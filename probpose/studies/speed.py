@@ -41,7 +41,7 @@ from ..ledger.results import Result, record
 from ..ledger.tables import caption_of
 from .runner import Shown
 
-# %% ../../nbs/studies/12_speed.ipynb #7af3781b
+# %% ../../nbs/studies/12_speed.ipynb #3837ecf1
 BENCHMARKS = (
     sampling,
     training_iteration,
@@ -59,9 +59,21 @@ BENCHMARKS = (
     scores,
 )
 
+# %% ../../nbs/studies/12_speed.ipynb #bc668d00
+def _time_record(what: str, hypotheses: int, part: pd.DataFrame) -> dict[str, Any]:
+    "The median time of one image, ms."
+    median, error = median_and_error(1000 * part["seconds"])
+    return record(what, "time", median, hypotheses=hypotheses, count=len(part), stderr=error)
 
-class _SpeedMeasures(Shown):
-    "What the benchmark chapter measures."
+
+def _rate_record(task: str, part: pd.DataFrame) -> dict[str, Any]:
+    "How many a second."
+    median, error = median_and_error(1 / part["fast"])
+    return record(task, "rate", median, count=len(part), stderr=error)
+
+
+class SpeedStudy(Shown):
+    "What the benchmark chapter measures, records and shows."
 
     chapter = "speed"
 
@@ -86,39 +98,25 @@ class _SpeedMeasures(Shown):
         }
         return {"runs": runs, "inference": one, "limits": limits, "seconds": time.perf_counter() - started}
 
-    def run(self) -> "_SpeedMeasures":  # itself
+    def run(self) -> "SpeedStudy":  # itself
         "Measure, unless this object has measured already."
-        self.measured
+        _ = self.measured  # measures on first use
         return self
-
-# %% ../../nbs/studies/12_speed.ipynb #9b7f73cc
-def _time_record(what: str, hypotheses: int, part: pd.DataFrame) -> dict[str, Any]:
-    "The median time of one image, ms."
-    median, error = median_and_error(1000 * part["seconds"])
-    return record(what, "time", median, hypotheses=hypotheses, count=len(part), stderr=error)
-
-
-def _rate_record(task: str, part: pd.DataFrame) -> dict[str, Any]:
-    "How many a second."
-    median, error = median_and_error(1 / part["fast"])
-    return record(task, "rate", median, count=len(part), stderr=error)
-
-
-class SpeedStudy(_SpeedMeasures):
-    "The recipe of the benchmark chapter."
 
     def result(self) -> Result:
         "Times of one image, speed-ups, and all rounds behind them."
-        made = self.measured
-        times = [_time_record(what, n, part) for (what, n), part in made["inference"].groupby(["what", "hypotheses"])]
+        measured = self.measured
+        times = [
+            _time_record(what, n, part) for (what, n), part in measured["inference"].groupby(["what", "hypotheses"])
+        ]
         ratios = [
             record(row.task, "speedup", row.ratio, count=row.rounds, stderr=row.error)
-            for row in speedups(made["runs"]).itertuples()
+            for row in speedups(measured["runs"]).itertuples()
         ]
-        rates = [_rate_record(task, made["runs"][made["runs"]["task"] == task]) for task in RATES]
-        curves = {name: made[name].to_dict("list") for name in ("runs", "inference")}
-        curves["limits"] = {"name": list(made["limits"]), "value": list(made["limits"].values())}
-        about = provenance({"plan": self.plan}, self.data.fingerprint[:16], made["seconds"], self.device)
+        rates = [_rate_record(task, measured["runs"][measured["runs"]["task"] == task]) for task in RATES]
+        curves = {name: measured[name].to_dict("list") for name in ("runs", "inference")}
+        curves["limits"] = {"name": list(measured["limits"]), "value": list(measured["limits"].values())}
+        about = provenance({"plan": self.plan}, self.data.fingerprint[:16], measured["seconds"], self.device)
         return Result(self.chapter, self.dataset, self.tier, self.seed, times + ratios + rates, about, curves)
 
     @property
@@ -145,16 +143,12 @@ class SpeedStudy(_SpeedMeasures):
         table, curve = Shown.results.func(self), Shown.curve(self, "runs")
         others = sorted(set(table["seed"]) - {table["seed"].min()})
 
-        def part(seed):
-            return curve[curve["seed"] == seed]
-
-        return [
-            (
-                caption_of(table[table["seed"] == seed]),
-                speedups(part(seed).assign(limit=part(seed)["limit"].astype(float))),
-            )
-            for seed in others
-        ]
+        shown = []
+        for seed in others:
+            runs = curve[curve["seed"] == seed]
+            runs = runs.assign(limit=runs["limit"].astype(float))
+            shown.append((caption_of(table[table["seed"] == seed]), speedups(runs)))
+        return shown
 
     def limit(self, name: str) -> float:
         'The shown measurement\'s "peak" (GFLOP/s) or "bandwidth" (GB/s).'

@@ -14,7 +14,7 @@ import typer
 import yaml
 
 import probpose
-from probpose.cli.app import app
+from probpose.cli.shared import app
 from probpose.models.pretrained import find_model
 
 ROOT = Path(__file__).resolve().parents[2]

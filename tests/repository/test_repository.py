@@ -273,7 +273,7 @@ seed = 7
 """
 GOOD = """```{code-cell}
 import plotly.graph_objects as go
-from probpose.book import glue
+from probpose.book.figures import glue
 
 glue("half", seed + 0.5)
 go.Figure(go.Scatter3d(x=[0, 1], y=[0, 1], z=[0, 1], name="</script>"))

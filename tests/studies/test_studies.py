@@ -171,13 +171,13 @@ def test_hypotheses_over_a_map_land_where_the_camera_sees_them():
 
 
 def test_humr_variants_are_the_rows_of_the_tables():
-    from probpose.ledger.published import published
+    from probpose.ledger.published import load_published
     from probpose.studies.humr import SAME_TRAINING, HuMRStudy, humr_config
 
     printed = {
         row
         for name in ("humr_table1", "humr_table3", "humr_tableS1", "humr_tableS2")
-        for row in published(name)["variant"]
+        for row in load_published(name)["variant"]
         if row
     }
     assert printed <= set(HuMRStudy.variants) | set(SAME_TRAINING)

@@ -7,6 +7,7 @@ __all__ = ['StoredHypotheses', 'draw_hypotheses', 'kmeans_hypotheses', 'Represen
            'noise_baseline']
 
 # %% ../../nbs/evaluation/04_samplers.ipynb #af4de26a
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,26 +21,48 @@ from ..geometry.skeletons import ROOT_FREE_16
 
 # %% ../../nbs/evaluation/04_samplers.ipynb #1359cfc3
 class StoredHypotheses:
-    "Hypotheses of a whole data set, kept: a sampler that hands them out in the order of the frames, again and again."
+    "Hypotheses of a whole data set, kept by frame: `at(frames)` answers for some of them, again and again the same."
 
     reads_heatmaps = False
 
-    def __init__(self, model: Any, poses: Tensor, modes: Tensor | None):
-        self.model, self.poses, self.has_density = model, poses, getattr(model, "has_density", False)
-        self._place = {"poses": 0, "modes": 0}
-        if modes is not None:
-            self.mode = lambda detections: modes[self._rows("modes", len(detections))]
+    def __init__(
+        self,
+        model: Any,  # whose hypotheses these are
+        poses: Tensor,  # (n, N, 17, 3), on the CPU
+        modes: Tensor | None = None,  # (N, 17, 3), where the model has a mode
+    ):
+        self.model, self.poses, self.modes = model, poses, modes
+        self.has_density = getattr(model, "has_density", False)
 
-    def _rows(self, what: str, count: int) -> slice:
-        begin = self._place[what]
-        self._place[what] = (begin + count) % self.poses.shape[1]
-        return slice(begin, begin + count)
+    def at(self, frames: Tensor) -> "StoredHypotheses":
+        "Those of the frames with these indices, in their order."
+        frames = frames.cpu()
+        return StoredHypotheses(self.model, self.poses[:, frames], None if self.modes is None else self.modes[frames])
+
+    def _check(self, detections: Any) -> None:
+        if len(detections) != self.poses.shape[1]:
+            raise ConfigError(
+                f"detections: expected those of the {self.poses.shape[1]} stored frames, got {len(detections)}; "
+                "take the stored hypotheses of some frames with at(frames)"
+            )
 
     def sample(self, detections: Any, n: int, generator: torch.Generator | None = None) -> Tensor:  # (n, B, 17, 3)
-        "The next frames' hypotheses, all of them; raises `ConfigError` for another number."
+        "All stored hypotheses; raises `ConfigError` for another number, or for detections of other frames."
+        self._check(detections)
         if n != len(self.poses):
-            raise ConfigError(f"n: expected the {len(self.poses)} hypotheses that were drawn, got {n}")
-        return self.poses[:, self._rows("poses", len(detections))]
+            raise ConfigError(f"n: expected the {len(self.poses)} hypotheses that were stored, got {n}")
+        return self.poses
+
+    @property
+    def mode(self) -> Callable[[Any], Tensor]:
+        "The stored modes as a function of detections; a model without a mode has no such attribute."
+        if self.modes is None:
+            raise AttributeError("mode: the model that was stored has none")
+        return self._mode
+
+    def _mode(self, detections: Any) -> Tensor:  # (B, 17, 3)
+        self._check(detections)
+        return self.modes
 
     def log_prob(self, poses: Tensor, detections: Any) -> Tensor:
         "The model's own."
@@ -55,9 +78,7 @@ def draw_hypotheses(
     device: str = "auto",  # where to sample
     progress: bool | None = None,  # as in `evaluate`
 ) -> StoredHypotheses:
-    """Draw `n` hypotheses of every frame, and the mode where there is one, to be judged by several functions of this
-    module.
-    """
+    "Draw and store `n` hypotheses of every frame, and the mode where there is one, to be measured several times."
     poses, modes = [], []
     for view, batch in stream_hypotheses(model, dataset, n, batch_size, seed, device, progress):
         poses.append(view.poses.cpu())

@@ -202,8 +202,8 @@ def test_set_scores_follow_their_definitions(judged):
 
 
 def test_same_seed_same_numbers():
-    def draw(d, n, make_generator):
-        return d.truth + 0.1 * torch.randn(n, len(d), 17, 3, generator=make_generator)
+    def draw(d, n, generator):
+        return d.truth + 0.1 * torch.randn(n, len(d), 17, 3, generator=generator)
 
     first, second, third = (evaluate(draw, Frames(8), n=5, seed=s, **QUIET).value for s in (1, 1, 2))
     assert first.equals(second) and not first.equals(third)
@@ -211,7 +211,7 @@ def test_same_seed_same_numbers():
 
 def test_one_hypothesis_and_missing_labels():
     frame = evaluate(
-        lambda d, n, make_generator: d.truth[None] * 1.0,
+        lambda d, n, generator: d.truth[None] * 1.0,
         Frames(5, labels=False),
         n=1,
         protocols=("mpjpe", "cps"),
@@ -224,10 +224,10 @@ def test_one_hypothesis_and_missing_labels():
 @pytest.mark.parametrize(
     "sampler, options, error, word",
     [
-        (lambda d, n, make_generator: torch.zeros(n, len(d), 16, 3), {}, ShapeError, "17"),
-        (lambda d, n, make_generator: torch.zeros(len(d), n, 17, 3), {}, ShapeError, "hypotheses come first"),
-        (lambda d, n, make_generator: torch.full((n, len(d), 17, 3), float("inf")), {}, NotFiniteError, "trained"),
-        (lambda d, n, make_generator: None, {}, ShapeError, "tensor"),
+        (lambda d, n, generator: torch.zeros(n, len(d), 16, 3), {}, ShapeError, "17"),
+        (lambda d, n, generator: torch.zeros(len(d), n, 17, 3), {}, ShapeError, "hypotheses come first"),
+        (lambda d, n, generator: torch.full((n, len(d), 17, 3), float("inf")), {}, NotFiniteError, "trained"),
+        (lambda d, n, generator: None, {}, ShapeError, "tensor"),
         ("poseflow", {}, ConfigError, "PosePosterior"),
         (Fixed(), {"n": 0}, ConfigError, "n: expected"),
         (Fixed(), {"batch_size": 0}, ConfigError, "batch_size"),
@@ -252,7 +252,7 @@ def test_broken_data_is_refused():
 def test_memory_does_not_grow_with_the_data():
     "6,000 frames × 500 hypotheses are 612 MB of poses; what is kept is a few numbers per frame."
 
-    def few(d, n, make_generator):
+    def few(d, n, generator):
         return d.truth[None] + torch.linspace(0, 0.1, n)[:, None, None, None]
 
     evaluate(few, Frames(64), n=500, protocols=("mpjpe",), **QUIET)
@@ -312,8 +312,8 @@ def test_curve_agrees_with_evaluate_at_both_ends(judged):
 
 def calibrated(width):
     def sample(detections, n, generator=None):
-        middle = detections.truth - 0.05 * torch.randn(detections.truth.shape, generator=make_generator)
-        return middle + 0.05 * width * torch.randn(n, *middle.shape, generator=make_generator)
+        middle = detections.truth - 0.05 * torch.randn(detections.truth.shape, generator=generator)
+        return middle + 0.05 * width * torch.randn(n, *middle.shape, generator=generator)
 
     return sample
 
@@ -340,13 +340,13 @@ def inertia(points, centres):
 def test_kmeans_finds_islands_orders_them_by_size_and_repeats():
     g = make_generator(2)
     islands = torch.randn(3, 5, 17, 3, generator=g)
-    draw_hypotheses = torch.cat(
+    cloud = torch.cat(
         [islands[i] + 0.01 * torch.randn(count, 5, 17, 3, generator=g) for i, count in enumerate((10, 60, 30))]
     )
-    draw_hypotheses = draw_hypotheses[torch.randperm(100, generator=g)]
-    found = kmeans_hypotheses(draw_hypotheses, 3)
+    cloud = cloud[torch.randperm(100, generator=g)]
+    found = kmeans_hypotheses(cloud, 3)
     assert torch.allclose(found, islands[[1, 2, 0]], atol=0.02) and torch.equal(
-        found, kmeans_hypotheses(draw_hypotheses, 3)
+        found, kmeans_hypotheses(cloud, 3)
     )
     cloud = torch.randn(50, 4, 17, 3, generator=g)
     centres = kmeans_hypotheses(cloud, 5)
@@ -436,7 +436,7 @@ def test_hypotheses_drawn_once_give_the_same_numbers_as_drawing_again():
         for column in wanted.select_dtypes("number"):
             assert np.allclose(wanted[column], found[column], atol=1e-3), column
     with pytest.raises(ConfigError, match="9"):
-        kept.sample(Evidence(torch.zeros(2, 17, 3), torch.arange(2)), 4)
+        kept.at(torch.arange(2)).sample(Evidence(torch.zeros(2, 17, 3), torch.arange(2)), 4)
 
 
 def test_only_models_that_read_heatmaps_get_them():

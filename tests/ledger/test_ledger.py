@@ -23,7 +23,6 @@ from probpose.ledger.provenance import _ABSOLUTE, anonymous, code_version, prove
 from probpose.ledger.published import published, published_problems, published_value
 from probpose.ledger.registry import artifact_problems, registry
 from probpose.ledger.results import (
-    BORROWED,
     RECORD_KEY,
     RESULT_COLUMNS,
     Result,
@@ -38,6 +37,7 @@ from probpose.ledger.results import (
 )
 from probpose.ledger.tables import SMOKE, claims_table, comparison_table, registry_table
 from probpose.metrics.names import METRICS
+from probpose.studies.plans import borrowed_records
 
 BOOK = book_folder()
 SHARED = BOOK.parent.parent / "shared"
@@ -804,7 +804,7 @@ def test_borrowed_records_keep_tier_data_set_and_origin():
             ("baselines", "cmu", "laptop", 0, "mdn", 6.0),
         )
     ]
-    table = add_borrowed(pd.DataFrame(rows).reindex(columns=RESULT_COLUMNS))
+    table = add_borrowed(pd.DataFrame(rows).reindex(columns=RESULT_COLUMNS), borrowed_records())
     lent = table[(table["chapter"] == "diffpose") & (table["variant"] == "poseflow")]
     assert lent["value"].tolist() == [1.0, 2.0] and set(lent["commit"]) == {"poseflow"}
     assert table[(table["chapter"] == "poseflow") & (table["variant"] == "mdn")]["value"].tolist() == [6.0]
@@ -819,14 +819,5 @@ def test_a_chapters_own_record_is_never_replaced_by_a_borrowed_one():
         {"chapter": chapter, "dataset": "cmu", "tier": "laptop", "seed": 0, **record(variant, "mpjpe", value)}
         for chapter, variant, value in (("baselines", "mdn", 1.0), ("poseflow", "mdn", 2.0))
     ]
-    table = add_borrowed(pd.DataFrame(rows).reindex(columns=RESULT_COLUMNS))
+    table = add_borrowed(pd.DataFrame(rows).reindex(columns=RESULT_COLUMNS), borrowed_records())
     assert table[(table["chapter"] == "poseflow") & (table["variant"] == "mdn")]["value"].tolist() == [2.0]
-
-
-def test_every_lender_of_records_has_a_study_with_that_variant():
-    from probpose.studies import STUDIES
-
-    for chapter, lenders in BORROWED.items():
-        assert chapter in STUDIES
-        for lender, variant in lenders:
-            assert variant in STUDIES[lender].variants, (lender, variant)

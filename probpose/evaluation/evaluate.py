@@ -209,8 +209,8 @@ def _computable(dataset: Any) -> list[str]:
     missing = [name for name in (*PROTOCOLS, "energy_score", "crps", "nll") if name not in possible]
     warnings.warn(
         (
-            f"this data set has no 3D poses: {', '.join(missing)} cannot be computed; computed are {', '.join(possible)} "
-            "and the spread of the hypotheses"
+            f"this data set has no 3D poses: {', '.join(missing)} cannot be computed; computed are "
+            f"{', '.join(possible)} and the spread of the hypotheses"
         ),
         stacklevel=3,
     )
@@ -219,7 +219,7 @@ def _computable(dataset: Any) -> list[str]:
 
 def evaluate(
     model: Any,  # a PosePosterior, or a function (detections, n, generator) -> (n, B, 17, 3) in metres
-    dataset: Any,  # gives len, batch(indices) with poses and detections, to(device); action, subject and hard where known
+    dataset: Any,  # gives len, to(device), batch(indices) with poses and detections; action, subject, hard where known
     n: int = 200,  # hypotheses per frame
     batch_size: int = 64,  # frames at a time; fewer where n is very large
     seed: int = 0,  # of the hypotheses

@@ -146,9 +146,7 @@ def calibrations(page: Page, subset: str = "all") -> dict[str, pd.DataFrame]:
     and of PoseFlow where it was measured on the same frames.
     """
     flow, best = load_curves("calibration", *results_folders()), page.results.iloc[0]
-    flow = flow[
-        (flow["chapter"] == "poseflow") & (flow["tier"] == best["tier"]) & (flow["dataset"] == best["dataset"])
-    ]
+    flow = flow[(flow["chapter"] == "poseflow") & (flow["tier"] == best["tier"]) & (flow["dataset"] == best["dataset"])]
     flow = flow[flow["subset"] == subset] if len(flow) else flow
     curves = {
         "DiffPose": page.curve(f"calibration_{subset}"),

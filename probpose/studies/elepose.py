@@ -46,7 +46,7 @@ _SETTINGS = _ABLATIONS | _SWEEP | _DATA
 
 
 def elepose_variant(
-    variant: str,  # a row of Table 5, a point of Figure 4, "compensated", "as_released", "detected", "synthetic" or "tripod"
+    variant: str,  # a row of Table 5, a point of Figure 4, or one of ours, e.g. "as_released" or "tripod"
     tier: str,  # smoke, laptop or full
     seed: int = 0,  # of the initial parameters
     **changes,  # proportions of the training's skeletons, and what else differs

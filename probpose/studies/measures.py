@@ -58,9 +58,7 @@ def record_best_of(
     metrics: tuple[str, ...] = ("mpjpe", "pa_mpjpe"),
 ) -> list[dict]:
     "Records of the expected best of m hypotheses for every m, all from one draw of the largest."
-    curve = hypothesis_curve(
-        model, data, counts, metrics, seed=run.seed, device=str(run.device), progress=run.progress
-    )
+    curve = hypothesis_curve(model, data, counts, metrics, seed=run.seed, device=str(run.device), progress=run.progress)
     return [
         record(variant, row.metric, row.value, "best", row.hypotheses, subset, count=len(data), stderr=row.sem)
         for row in curve.itertuples()

@@ -16,7 +16,7 @@ import torch
 
 from ..bodies.body import load_body
 from ..core.devices import make_generator
-from ..data.detected import DetectedImages, DetectedPoses, detect_all, load_rendered
+from ..data.detected import DetectedPoses, detect_all, load_rendered
 from ..data.motions import bone_angles, load_motions
 from ..data.rendered import RenderedDataset
 from ..geometry.skeletons import H36M_17, LIMB_ENDS
@@ -34,6 +34,7 @@ from probpose.studies.measures import (
     sigma_errors,
 )
 from .recipe import Recipe
+from .release import fill_card
 from .runner import Runner
 from ..training.loop import train
 from ..training.specs import TrainingConfig
@@ -84,9 +85,7 @@ def measure_detector(run: Runner, model: HeatmapDetector) -> tuple[list[dict], d
     evidence, visible = seen.detections(), true.visible[:, :17]
     pck = keypoint_pck(evidence, true.keypoints_true[:, :17], visible)
     records = [
-        record(
-            "detector", f"pck_{int(100 * row.threshold)}", 100 * row.pck, "", 1, row.subset, row.joint, row.count
-        )
+        record("detector", f"pck_{int(100 * row.threshold)}", 100 * row.pck, "", 1, row.subset, row.joint, row.count)
         for row in pck.itertuples()
     ]
     either = keypoint_pck(evidence, true.keypoints_true[:, :17], visible, either_side=True)
@@ -115,9 +114,7 @@ def measure_detector(run: Runner, model: HeatmapDetector) -> tuple[list[dict], d
     ]
     told = torch.where(evidence.scores > 0.5, 1, 0).bool()
     records.append(
-        record(
-            "detector", "visibility_agreement", 100 * float((told == visible).float().mean()), count=visible.numel()
-        )
+        record("detector", "visibility_agreement", 100 * float((told == visible).float().mean()), count=visible.numel())
     )
     records.append(
         record("detector", "sigma_error_correlation", rank_correlation(*sigma_errors(poses)), count=16 * len(true))
@@ -217,17 +214,19 @@ def over_pictures(
     model: Any,  # of poses
     n: int = 10,  # hypotheses
     shares: tuple[float, ...] = (0.05, 0.35, 0.65, 0.95),  # which of the images, from the one with the smallest error
-) -> dict[
-    str, Any
-]:  # images, samples and target (wrists and ankles, pixels of the map) for `plots.pictures.overlay_figure`; poses and truth by title for `plots.poses.pose_panels`
-    """Hypotheses of a model of poses for rendered exhibits, through the detector.
+) -> dict[str, Any]:
+    """Hypotheses of a model of poses for rendered exhibits, through the detector: images, samples and target (wrists
+    and ankles, pixels of the map) for `plots.pictures.overlay_figure`, poses and truth by title for
+    `plots.poses.pose_panels`.
 
     Images are ranked by the error of the best hypothesis.
     """
     seen = detect_all(exhibits.frames[:48], shown_detector(exhibits.run))
     people = seen.poses_seen()
     poses = model.sample(
-        people.batch(torch.arange(len(people)), heatmaps=True)["detections"], n, make_generator(exhibits.run.seed, model.device)
+        people.batch(torch.arange(len(people)), heatmaps=True)["detections"],
+        n,
+        make_generator(exhibits.run.seed, model.device),
     ).cpu()
     error = mpjpe(poses, people.poses).amin(0)
     rows = [int(error.argsort()[int(share * len(people))]) for share in shares]
@@ -262,31 +261,5 @@ def release_detector(
         )
         for name, key in (("all joints", "all"), ("visible joints", "visible"), ("hidden joints", "hidden"))
     ]
-    card = _CARD.format(
-        tier=run.tier,
-        seed=run.seed,
-        dataset=run.dataset,
-        images=len(run.train_data),
-        test=len(run.test_data),
-        commit=result.provenance["commit"],
-        hardware=result.provenance["hardware"],
-        table="\n".join(lines),
-    )
+    card = fill_card("detector", run, result, count=len(run.test_data), table="\n".join(lines))
     return run.model("detector").cpu().save_pretrained(folder, card)
-
-
-_CARD = """# A small heatmap detector, trained on rendered people
-
-`probpose.vision.hrnet.load_detector()`: 21 heatmaps of 64 × 64 cells (COCO-17 and MPII's pelvis, thorax, neck and top of the head) and pooled features from a square crop around one person.
-
-- **Network**: HRNet (Sun et al., CVPR 2019) as built by timm, narrow, with a light head; trained from scratch, tier `{tier}`, seed {seed}, commit {commit}.
-- **Data**: {images} rendered images of the open body in postures of `{dataset}`; no photograph. "The data used in this project was obtained from mocap.cs.cmu.edu. The database was created with funding from NSF EIA-0196217."
-
-Measured on {test} rendered images of other people's motion ({hardware}):
-
-| | within 5 % of the crop (%) | the same, left and right exchanged or not | within 10 % (%) | calibration error of heatmap mass |
-|---|---|---|---|---|
-{table}
-
-**Limits.** It has never seen a photograph and will fail on most of them: use `vision.vitpose.VitPoseDetector` or saved heatmaps there. Its features are what `models.HuMR`'s packaged weights were trained with.
-"""

@@ -127,7 +127,9 @@ class PoseFlowRecipe(Recipe):
     def _noise(self, run: Runner, model: PoseFlow) -> list[dict]:
         "The noise baseline of Figure 5 on the hard subset, at every count, and the full model beside it."
         counts = tuple(n for n in run.plan.counts if n <= run.plan.hypotheses)
-        noise = record_best_of(noise_baseline(model, run.train_data), run.hard_data, "noise_baseline", counts, run, "hard")
+        noise = record_best_of(
+            noise_baseline(model, run.train_data), run.hard_data, "noise_baseline", counts, run, "hard"
+        )
         own = record_best_of(model, run.hard_data, "full", counts, run, "hard")
         return noise + [entry for entry in own if entry["hypotheses"] < run.plan.hypotheses]
 

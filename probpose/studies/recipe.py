@@ -38,7 +38,7 @@ class Recipe(ABC):
         return load(run.dataset, split=split, size=sizes[split], path=run.path)
 
     def load_transfer(self, run: "Runner") -> Any:
-        "Another world than the training's: synthetic poses, under another seed when training was on synthetic ones too."
+        "Another world than the training's: synthetic poses, of another seed when training was on synthetic ones too."
         return load("synthetic", split="test", size=run.plan.transfer_frames, seed=int(run.dataset == "synthetic"))
 
     def load_exhibits(self, run: "Runner") -> Any:

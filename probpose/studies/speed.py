@@ -114,7 +114,7 @@ class SpeedStudy:
 
     def run(self) -> "SpeedStudy":  # itself
         "Measure, unless this object has measured already."
-        self.measured
+        _ = self.measured
         return self
 
     def save(

@@ -1,4 +1,4 @@
-"Evaluation: tidy rows against plain loops over frames and hypotheses, streaming, curves, calibration, K-means, the noise baseline."
+"Tidy rows against plain loops over frames and hypotheses, streaming, curves, calibration, other samplers."
 
 import itertools
 import resource
@@ -345,9 +345,7 @@ def test_kmeans_finds_islands_orders_them_by_size_and_repeats():
     )
     cloud = cloud[torch.randperm(100, generator=g)]
     found = kmeans_hypotheses(cloud, 3)
-    assert torch.allclose(found, islands[[1, 2, 0]], atol=0.02) and torch.equal(
-        found, kmeans_hypotheses(cloud, 3)
-    )
+    assert torch.allclose(found, islands[[1, 2, 0]], atol=0.02) and torch.equal(found, kmeans_hypotheses(cloud, 3))
     cloud = torch.randn(50, 4, 17, 3, generator=g)
     centres = kmeans_hypotheses(cloud, 5)
     nearest = torch.cdist(cloud.flatten(2).transpose(0, 1), centres.flatten(2).transpose(0, 1)).argmin(-1)

@@ -14,4 +14,4 @@ def test_a_page_that_borrows_everything_says_what_it_waits_for(tmp_path, monkeyp
     monkeypatch.setattr("probpose.studies.page.results_folders", lambda: [tmp_path])
     page = Page(SimpleNamespace(chapter="head_to_head", dataset="mine", done={}, result=lambda: alone))
     with pytest.raises(ConfigError, match="run those chapters first"):
-        page.results
+        _ = page.results

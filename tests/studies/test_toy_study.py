@@ -43,7 +43,8 @@ from probpose.studies import open_study
 study = open_study("toy", tier=tier, dataset=dataset, seed=seed, device=device).run()
 file = study.save()
 page = study.page
-table = comparison_table(page.results, metrics=["mpjpe", "cps"], rows=[TableRow("toy", "cvae", "best", page.most_hypotheses)])
+rows = [TableRow("toy", "cvae", "best", page.most_hypotheses)]
+table = comparison_table(page.results, metrics=["mpjpe", "cps"], rows=rows)
 error, curve, model = page.value("cvae", "mpjpe", "best"), page.curve("calibration"), study.exhibits.model("cvae")
 ```
 """

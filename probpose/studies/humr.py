@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SAME_TRAINING', 'JOINT_SETS', 'VISIBLE', 'humr_config', 'accuracy', 'agreement', 'draw_bodies', 'table2_numbers',
            'HuMRRecipe', 'with_twin_rows', 'sample_curve', 'hidden_limbs', 'diagram', 'invisible_joints',
-           'rank_by_error', 'clear_images', 'partly_seen', 'penalised']
+           'rank_by_error', 'clear_images', 'partly_seen', 'explain_mask_loss']
 
 # %% ../../nbs/studies/13_humr.ipynb #1fabdaf4
 from collections.abc import Iterator
@@ -358,7 +358,7 @@ def partly_seen(frames: DetectedImages, count: int = 2) -> dict[str, list[int]]:
     }
 
 
-def penalised(
+def explain_mask_loss(
     model: HuMR, frames: DetectedImages, image: int, joint: int, seed: int = 0, n: int = 100
 ) -> dict[str, Tensor]:
     """What the mask loss does with one joint of an image: samples (n, 2), wrong (n,), heatmap samples (k, 2),

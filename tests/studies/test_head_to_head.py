@@ -3,7 +3,7 @@
 import pandas as pd
 
 from probpose.ledger.results import RESULT_COLUMNS, record
-from probpose.studies.head_to_head import chooser, ranking
+from probpose.studies.head_to_head import ranking, recommend_methods
 
 
 def test_the_chooser_does_not_separate_what_the_seeds_do_not():
@@ -20,10 +20,10 @@ def test_the_chooser_does_not_separate_what_the_seeds_do_not():
         for name, numbers in values.items()
         for seed, value in enumerate(numbers)
     ]
-    table = chooser(pd.DataFrame(rows).reindex(columns=RESULT_COLUMNS)).frame
+    table = recommend_methods(pd.DataFrame(rows).reindex(columns=RESULT_COLUMNS)).frame
     assert set(table["seeds tell them apart"]) == {"no"} and len(table) == 2
     clear = pd.DataFrame([row for row in rows if row["variant"] != "diffpose"]).reindex(columns=RESULT_COLUMNS)
-    assert set(chooser(clear).frame["seeds tell them apart"]) == {"yes"}
+    assert set(recommend_methods(clear).frame["seeds tell them apart"]) == {"yes"}
     assert ranking(clear, "energy_score", "", "largest", "all").index.tolist() == ["poseflow", "mdn"]
 
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from probpose.book.pages import is_executed, page_source, toc_pages
+from probpose.studies.plans import RESOURCES, STUDIES
 
 ROOT = Path(workflow.basedir)
 # Chapters run in book/: a path given relative to here is made absolute.
@@ -21,24 +22,6 @@ if os.environ.get("PROBPOSE_CMU"):
     os.environ["PROBPOSE_CMU"] = absolute(os.environ["PROBPOSE_CMU"])
 PARAMETERS = {"tier": "smoke", "dataset": "synthetic", "seed": 0} | {k: config[k] for k in ("tier", "dataset", "seed", "path", "device") if k in config}
 
-# Chapters whose results are committed to book/results: on which data, with how many seeds. Ablations are trained for the first seed only, the main variants for all.
-STUDIES = {
-    "poseflow": {"datasets": ["cmu"], "seeds": [0, 1, 2], "main": ["mean_pose", "martinez", "full"]},
-    "baselines": {"datasets": ["cmu"], "seeds": [0, 1, 2], "main": ["mdn", "cvae"]},
-    "diffpose": {"datasets": ["cmu"], "seeds": [0, 1, 2], "main": ["full", "predicts_pose"]},
-    "elepose": {"datasets": ["cmu"], "seeds": [0, 1, 2], "main": ["full", "base", "bones", "bones_elevation", "bones_pca"]},
-    "open_world": {"datasets": ["cmu"], "seeds": [0]},
-    "humr": {"datasets": ["cmu"], "seeds": [0, 1, 2], "main": ["prohmr", "no_mask", "full"]},
-    "head_to_head": {"datasets": ["cmu"], "seeds": [0], "after": ["poseflow", "baselines", "diffpose"]},  # compares what the others have trained
-    "speed": {"datasets": ["synthetic"], "seeds": [0]},
-}
-# What one study asks of a machine: minutes, MB and graphics cards; a cluster's partition and account go on the command line
-# (--default-resources slurm_partition=… slurm_account=…).
-NEEDS = {
-    "smoke": {"runtime": 10, "mem_mb": 4000, "gpu": 0},
-    "laptop": {"runtime": 120, "mem_mb": 8000, "gpu": 0},
-    "full": {"runtime": 240, "mem_mb": 16000, "gpu": 1},
-}
 LIBRARY = sorted(str(p) for p in Path("probpose").rglob("*.py"))
 RECORDS = sorted(str(p) for p in Path("book").rglob("*") if p.suffix in {".json", ".csv", ".yml"})
 STATIC = sorted(str(p) for p in Path("_static").rglob("*") if p.is_file())
@@ -56,12 +39,12 @@ def papermill_options(parameters):
 def main_only(wildcards):
     "For every seed but the first: the option that leaves the ablations out."
     study = STUDIES[wildcards.chapter]
-    return "" if int(wildcards.seed) == study["seeds"][0] or "main" not in study else f" -y 'variants: [{', '.join(study['main'])}]'"
+    return "" if int(wildcards.seed) == study.seeds[0] or not study.main else f" -y 'variants: [{', '.join(study.main)}]'"
 
 
 def trained_before(wildcards):
     "Results of the chapters whose models a chapter takes."
-    return [f"_build/studies/{chapter}-{wildcards.dataset}-{wildcards.tier}-{wildcards.seed}.json" for chapter in STUDIES[wildcards.chapter].get("after", [])]
+    return [f"_build/studies/{chapter}-{wildcards.dataset}-{wildcards.tier}-{wildcards.seed}.json" for chapter in STUDIES[wildcards.chapter].after]
 
 
 # Every shell command sees the programs beside this Python, one thread for each job that runs at the same time, figures as data,
@@ -120,6 +103,7 @@ rule site:
         "jupyter-book build _build/site --path-output . --all -W -n --keep-going) > {log} 2>&1"
 
 
+# A cluster's partition and account go on the command line (--default-resources slurm_partition=… slurm_account=…).
 rule study:
     input: trained_before, source="book/{chapter}.md", library=LIBRARY
     output:
@@ -130,9 +114,9 @@ rule study:
         options=lambda wc: papermill_options(PARAMETERS | {"tier": wc.tier, "dataset": wc.dataset, "seed": wc.seed}) + main_only(wc),
     threads: int(config.get("threads", 2))
     resources:
-        runtime=lambda wc: NEEDS[wc.tier]["runtime"],
-        mem_mb=lambda wc: NEEDS[wc.tier]["mem_mb"],
-        gpu=lambda wc: NEEDS[wc.tier]["gpu"],
+        runtime=lambda wc: RESOURCES[wc.tier]["runtime"],
+        mem_mb=lambda wc: RESOURCES[wc.tier]["mem_mb"],
+        gpu=lambda wc: RESOURCES[wc.tier]["gpu"],
     shell:  # the committed result is replaced only by a complete one
         "echo 'executing {input.source} {params.options}'; "
         "export OMP_NUM_THREADS={threads} PROBPOSE_RESULTS={ROOT}/_build/studies; "
@@ -144,8 +128,8 @@ def studies(tier):
     return [
         f"_build/studies/{chapter}-{dataset}-{tier}-{seed}.json"
         for chapter, study in STUDIES.items()
-        for dataset in study["datasets"]
-        for seed in study["seeds"]
+        for dataset in study.datasets
+        for seed in study.seeds
     ]
 
 

@@ -23,9 +23,10 @@ def _frames(images: bool, data: str, split: str, size: int | None, path: str | N
 
         return load(data, split=split, size=size, path=path)
     from probpose.data.detected import load_detected
-    from probpose.studies.humr import IMAGES
+    from probpose.studies.plans import study_plan
 
-    return load_detected(data, split, size or IMAGES[tier][split != "train"], path=path)
+    plan = study_plan("humr", tier)
+    return load_detected(data, split, size or (plan.train_frames if split == "train" else plan.test_frames), path=path)
 
 
 @app.command()
@@ -43,12 +44,11 @@ def train(
     "Train a model; the weights appear in OUT/model.safetensors."
     from probpose.data.planar import training_proportions
     from probpose.models import build
-    from probpose.studies import STUDIES
-    from probpose.studies.plans import PLANS
+    from probpose.studies.plans import TRAINED_IN, study_plan
     from probpose.training.loop import train_stages
-    from probpose.training.specs import TrainingConfig
+    from probpose.training.specs import training_config
 
-    plan = PLANS[choose(tier, PLANS, "tier")]
+    plan = study_plan(TRAINED_IN[choose(model, TRAINED_IN, "model")], tier)
     torch.manual_seed(seed)
     images = model in ("humr", "prohmr")
     dataset = _frames(images, data, "train", None if images else plan.train_frames, path, tier)
@@ -56,21 +56,14 @@ def train(
     if model == "elepose":
         needs["proportions"] = training_proportions(dataset)
     posterior = build(model, tier, **needs)
-    usual = {
-        name: STUDIES[name].iterations_of.get(tier, plan.iterations)
-        for name in ("poseflow", "diffpose", "elepose", "humr")
-    }
-    usual["prohmr"] = usual["humr"]
-    steps = iterations if iterations is not None else usual.get(model, plan.regressor_iterations)
-    average = {
-        name: getattr(posterior.config, name) for name in ("ema", "ema_every") if hasattr(posterior.config, name)
-    }
-    result = train_stages(
-        posterior,
-        dataset,
-        TrainingConfig(steps, getattr(posterior.config, "batch_size", plan.batch_size), seed, device=device, **average),
-        run_dir=out,
+    config = training_config(
+        posterior.config,
+        iterations=plan.iterations_of(model) if iterations is None else iterations,
+        batch_size=getattr(posterior.config, "batch_size", plan.batch_size),
+        seed=seed,
+        device=device,
     )
+    result = train_stages(posterior, dataset, config, run_dir=out)
     result.trained.save_pretrained(out)
     typer.echo(
         f"{out}: {model}, {result.iterations} iterations on {len(dataset)} frames of {data}, {result.wall_time:.0f} s"
@@ -91,14 +84,14 @@ def evaluate(
     device: Device = "auto",
 ):
     "Evaluate a model and print the means of every metric."
-    from probpose.evaluation.evaluate import evaluate as judge
+    from probpose.evaluation.evaluate import evaluate as evaluate_model
     from probpose.evaluation.evaluate import summarise
     from probpose.models.humr.model import HuMR
     from probpose.models.pretrained import load_pretrained
 
     posterior = load_pretrained(model)
     frames = _frames(isinstance(posterior, HuMR), data, split, size, path, "laptop")
-    frame = judge(posterior, frames, n=n, seed=seed, device=device)
+    frame = evaluate_model(posterior, frames, n=n, seed=seed, device=device)
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         frame.to_csv(out, index=False)

@@ -49,7 +49,7 @@ def hypothesis_curve(
     protocols: Sequence[str] = ("mpjpe", "pa_mpjpe"),  # names in `PROTOCOLS`
     batch_size: int = 64,  # frames at a time
     seed: int = 0,  # of the hypotheses
-    device: str = "auto",  # where to sample and to judge
+    device: str = "auto",  # where to sample and to measure
     progress: bool | None = None,  # as in `evaluate`
 ) -> pd.DataFrame:  # columns metric, hypotheses, value, sem
     """Expected best error of m hypotheses for growing m, all from one set of samples.
@@ -79,7 +79,7 @@ def truth_ranks(
     n: int = 200,  # hypotheses per frame
     batch_size: int = 64,  # frames at a time
     seed: int = 0,  # of the hypotheses
-    device: str = "auto",  # where to sample and to judge
+    device: str = "auto",  # where to sample and to measure
     progress: bool | None = None,  # as in `evaluate`
 ) -> Tensor:  # (N, 16), on the CPU; the root, which is the origin, has no rank
     """Rank of the truth among the hypotheses of every frame and joint (`metrics.calibration.calibration_ranks`),

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..geometry.alignment import align, root_centre
 from ..geometry.skeletons import CPS_JOINTS, PCK_JOINTS_14
+from ..metrics.names import METRICS
 from ..metrics.pose import auc, cps, mpjpe, pck, scale_to, symmetry_error
 
 # %% ../../nbs/evaluation/01_protocols.ipynb #9ac88abd
@@ -41,62 +42,54 @@ class Protocol:
     "One metric with all its decisions: `compute` takes a view of (M, B) poses and gives (M, B) numbers."
 
     name: str
-    unit: str
-    lower_is_better: bool
     about: str
     compute: Callable[[Any], Tensor]
     needs_truth: bool = True
 
+    @property
+    def unit(self) -> str:
+        "As printed, see `metrics.names.METRICS`."
+        return METRICS[self.name].unit
+
+    @property
+    def lower_is_better(self) -> bool:
+        "Which direction is better, see `metrics.names.METRICS`."
+        return bool(METRICS[self.name].lower_is_better)
+
 # %% ../../nbs/evaluation/01_protocols.ipynb #4a538623
-def _table_of_protocols() -> dict[str, Protocol]:
+def _protocols() -> dict[str, Protocol]:
     rows = (
-        ("mpjpe", "mm", True, "MPJPE, root-centred (Human3.6M protocol 1)", lambda v: mpjpe(v.poses, v.target)),
-        (
-            "pa_mpjpe",
-            "mm",
-            True,
-            "MPJPE after similarity alignment (Human3.6M protocol 2)",
-            lambda v: mpjpe(v.aligned, v.target),
-        ),
-        ("n_mpjpe", "mm", True, "MPJPE, root-centred, scaled to the truth's size", lambda v: mpjpe(v.scaled, v.target)),
+        ("mpjpe", "MPJPE, root-centred (Human3.6M protocol 1)", lambda v: mpjpe(v.poses, v.target)),
+        ("pa_mpjpe", "MPJPE after similarity alignment (Human3.6M protocol 2)", lambda v: mpjpe(v.aligned, v.target)),
+        ("n_mpjpe", "MPJPE, root-centred, scaled to the truth's size", lambda v: mpjpe(v.scaled, v.target)),
         (
             "pck",
-            "%",
-            False,
             "joints within 150 mm, root-centred, 14 joints",
             lambda v: pck(v.poses, v.target, 150.0, PCK_JOINTS_14),
         ),
         (
             "auc",
-            "%",
-            False,
             "mean PCK over 0, 5, …, 150 mm, root-centred, 14 joints",
             lambda v: auc(v.poses, v.target, joints=PCK_JOINTS_14),
         ),
         (
             "cps",
-            "mm",
-            False,
             "correct poses score, aligned, without the spine joint",
             lambda v: cps(v.aligned, v.target, CPS_JOINTS, align=False),
         ),
         (
             "n_pck",
-            "%",
-            False,
             "joints within 150 mm, root-centred, scaled to the truth's size, 14 joints",
             lambda v: pck(v.scaled, v.target, 150.0, PCK_JOINTS_14),
         ),
         (
             "n_auc",
-            "%",
-            False,
             "mean PCK over 0, 5, …, 150 mm, root-centred, scaled to the truth's size, 14 joints",
             lambda v: auc(v.scaled, v.target, joints=PCK_JOINTS_14),
         ),
-        ("symmetry", "mm", True, "difference between left and right bones", lambda v: symmetry_error(v.poses), False),
+        ("symmetry", "difference between left and right bones", lambda v: symmetry_error(v.poses), False),
     )
     return {row[0]: Protocol(*row) for row in rows}
 
 
-PROTOCOLS = _table_of_protocols()
+PROTOCOLS = _protocols()

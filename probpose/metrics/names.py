@@ -58,7 +58,7 @@ METRICS = {
     "distance_2d": Metric("2D distance", "cells", True, 2),
     "bone_angle_median": Metric("median angle of bones", "°", True, 2),
     "bone_angle_p95": Metric("95 % of the angles of bones", "°"),
-    "visibility_agreement": Metric("visibility judged rightly", "%", False),
+    "visibility_agreement": Metric("visibility told rightly", "%", False),
     "rate": Metric("rate", "1/s", False, 1),
     "time": Metric("time", "ms", True, 2),
     "speedup": Metric("speed-up", "×", False, 1),

@@ -176,7 +176,7 @@ def test_a_chapters_own_record_is_never_replaced_by_a_borrowed_one():
 
 
 def test_every_lender_of_records_has_a_study_with_that_variant():
-    from probpose.studies import STUDIES
+    from probpose.studies.plans import STUDIES
 
     for chapter, lenders in LOANS.items():
         assert chapter in STUDIES

@@ -19,7 +19,7 @@ from ...geometry.crops import crop_coordinates
 from ...geometry.rotations import unpack_rotations
 from ...models.humr.model import HuMR
 from ...models.humr.networks import DIM, project_to_crop
-from ...models.humr.objective import mmd_targets
+from ...models.humr.objective import loss_weights, mmd_targets
 from ...vision.detections import ImageDetections
 
 # %% ../../../nbs/benchmarks/plain/06_humr.ipynb #611cd91d

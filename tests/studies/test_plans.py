@@ -1,0 +1,35 @@
+"The table of studies agrees with the studies."
+
+import subprocess
+import sys
+
+import pytest
+
+from probpose.core.errors import UnknownNameError
+from probpose.ledger.results import TIERS
+from probpose.studies.plans import PLANS, RESOURCES, STUDIES, borrowed_records, recipe_class, study_plan
+
+
+def test_every_lender_of_records_has_a_study_with_that_variant():
+    for chapter, lenders in borrowed_records().items():
+        for lender, variant in lenders:
+            assert variant in recipe_class(lender).variants, (chapter, lender, variant)
+
+
+def test_main_variants_exist_and_tiers_are_the_ledgers():
+    assert tuple(PLANS) == tuple(RESOURCES) == TIERS
+    for chapter, entry in STUDIES.items():
+        kind = recipe_class(chapter)
+        assert kind.chapter == chapter and set(entry.main) <= set(getattr(kind, "variants", ()))
+        assert set(entry.changes) <= set(PLANS) and set(entry.after) <= set(STUDIES)
+
+
+def test_the_table_is_read_without_pytorch():
+    code = "import sys, probpose.studies.plans; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_unknown_studies_and_tiers_are_refused():
+    for mistake in (("posflow", "smoke"), ("poseflow", "huge")):
+        with pytest.raises(UnknownNameError):
+            study_plan(*mistake)

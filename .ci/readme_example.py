@@ -1,4 +1,4 @@
-"Run the README's library example as a reader would: the first Python block that loads a model. Needs nothing but the package."
+"Run the README's library example as a reader would: the first Python block that loads a model."
 
 import ast
 import sys

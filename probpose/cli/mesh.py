@@ -129,7 +129,8 @@ def mesh(
     from probpose.vision.images import read_image
     from probpose.vision.saved import SavedHeatmaps
 
-    check_count(hypotheses, "hypotheses"), choose(form, ("glb", "gltf", "obj"), "format")
+    check_count(hypotheses, "hypotheses")
+    choose(form, ("glb", "gltf", "obj"), "format")
     if keypoints is not None and heatmaps is not None:
         raise ConfigError("keypoints, heatmaps: expected one of them, or neither, got both")
     picture, place = read_image(image), resolve_device(device)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from probpose.cli.shared import app
+from probpose.cli.app import app
 from probpose.models import build
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from probpose.cli.shared import app
+from probpose.cli.app import app
 from probpose.core.devices import make_generator
 from probpose.geometry.conversions import rest_pose
 from probpose.models.humr.config import HuMRConfig

@@ -1,7 +1,7 @@
 """What the shape of the library is, in numbers: `python tests/repository/measure.py` prints them as a table.
 
-Lengths of modules and of export cells, private classes with exactly one child, underscore names imported across modules,
-names bound to lambdas, lines over 120 characters, imports against the layers, public names that nobody uses.
+Lengths of modules and of export cells, private classes with exactly one child, underscore names imported across
+modules, names bound to lambdas, lines over 120 characters, imports against the layers, public names that nobody uses.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""Shipped weights load, whatever was moved: the same state-dict keys, the same class, the same answers to a fixed input.
+"""Shipped weights load, whatever was moved: same state-dict keys, same class, same answers to a fixed input.
 
 The snapshot was made before the library was refiled into rooms; it changes only with the weights themselves.
 """

@@ -6,7 +6,7 @@ import torch
 from typer.testing import CliRunner
 
 import probpose
-from probpose.cli.shared import app
+from probpose.cli.app import app
 from probpose.core.devices import make_generator
 from probpose.data.detected import detect_all, load_rendered
 from probpose.metrics.pose import mpjpe

@@ -99,9 +99,9 @@ class Table:
         return len(self._rows_of)
 
     def __getitem__(self, index):
-        """The selected rows (slice, mask, indices.
+        """The rows that a slice, a mask or indices select (one integer: one row), as the same kind of object.
 
-        One integer gives one row) as the same kind of object; raises `ShapeError`.
+        Raises `ShapeError`.
         """
         rows = row_indices(index, len(self))
         there, labels = rows.to(self._rows_of.device), rows.numpy()

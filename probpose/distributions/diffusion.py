@@ -25,9 +25,9 @@ def cosine_betas(
     offset: float = 0.008,  # s, keeps the first steps from vanishing
     largest: float = 0.999,  # bound of every β
 ) -> Tensor:  # (T,), float64
-    """The cosine noise schedule (Nichol & Dhariwal 2021, Eq.
+    """The cosine noise schedule, which DiffPose uses (Nichol & Dhariwal 2021, Eq. 17).
 
-    17; used by DiffPose); raises `ConfigError` for less than one step.
+    Raises `ConfigError` for less than one step.
     """
     t = torch.arange(check_count(steps, "steps") + 1, dtype=torch.float64) / steps
     left = torch.cos((t + offset) / (1 + offset) * math.pi / 2).square()
@@ -40,9 +40,9 @@ def linear_betas(
     last: float = 0.02,  # β_T of a schedule with a thousand steps
     largest: float = 0.999,  # bound of every β
 ) -> Tensor:  # (T,), float64
-    """The linear noise schedule (Ho et al.
+    """The linear noise schedule (Ho et al. 2020).
 
-    2020), with noise per step scaled by 1000/T so that few steps end in as much noise as many.
+    Noise per step is scaled by 1000/T, so that few steps end in as much noise as many.
     """
     scale = 1000 / check_count(steps, "steps")
     return (scale * torch.linspace(first, last, steps, dtype=torch.float64)).clamp(max=largest)

@@ -253,9 +253,9 @@ def noise_baseline(
     metres_per_pixel: float | None = None,  # size of a map pixel at the person; None: from each person's own size
     frames: int = 2000,  # frames of `dataset` that are looked at
 ) -> NoiseBaseline:
-    """The sampling baseline of PoseFlow Fig.
+    """The sampling baseline of PoseFlow Fig. 5, ready for `evaluate`.
 
-    5, ready for `evaluate`; raises `ConfigError` without data and without `depth_sigma`.
+    Raises `ConfigError` without data and without `depth_sigma`.
     """
     if depth_sigma is None:
         if dataset is None:

@@ -194,9 +194,9 @@ def implied_error(model: DiffPose, frames: PoseDataset, count: int = 32, draws: 
 
 
 def diagram(model: DiffPose) -> tuple[dict, list]:
-    """Boxes and arrows of the method (Fig.
+    """Boxes and arrows of the method (Fig. 2 of the paper), for `plots.diagrams.block_diagram`.
 
-    2 of the paper) with the sizes of this model, for `plots.diagrams.block_diagram`.
+    The sizes are those of this model.
     """
     c = model.config
     boxes = {

@@ -219,9 +219,9 @@ def rank_by_error(
 
 
 def diagram(model: ElePose) -> tuple[dict, list]:
-    """Boxes and arrows of the method (Fig.
+    """Boxes and arrows of the method (Fig. 2 of the paper), for `plots.diagrams.block_diagram`.
 
-    2 of the paper) with the sizes of this model, for `plots.diagrams.block_diagram`.
+    The sizes are those of this model.
     """
     c = model.config
     boxes = {

@@ -259,9 +259,9 @@ def hidden_limbs(frames: DetectedImages, count: int = 3) -> list[tuple[int, int]
 
 
 def diagram(model: HuMR) -> tuple[dict, list]:
-    """Boxes and arrows of the method (Fig.
+    """Boxes and arrows of the method (Fig. 3 of the paper), for `plots.diagrams.block_diagram`.
 
-    3 of the paper) with the sizes of this model, for `plots.diagrams.block_diagram`.
+    The sizes are those of this model.
     """
     c = model.config
     boxes = {

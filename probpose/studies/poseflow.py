@@ -170,9 +170,9 @@ class PoseFlowRecipe(Recipe):
 
 # %% ../../nbs/studies/08_poseflow.ipynb #ced31217
 def diagram(model: PoseFlow) -> tuple[dict, list]:
-    """Boxes and arrows of the method (Fig.
+    """Boxes and arrows of the method (Fig. 2 of the paper), for `plots.diagrams.block_diagram`.
 
-    2 of the paper) with the sizes of this model, for `plots.diagrams.block_diagram`.
+    The sizes are those of this model.
     """
     c, inputs = model.config, model.encoder[0].in_features
     boxes = {

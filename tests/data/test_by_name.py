@@ -6,11 +6,9 @@ import torch
 
 from probpose.core.errors import ConfigError, DataFileError, UnknownNameError
 from probpose.data import LICENSED, load
+from probpose.data.activities import ACTIVITIES
 from probpose.data.frames import choose_evenly
-from probpose.data.synthetic import (
-    ACTIVITIES,
-    SPLITS,
-)
+from probpose.data.synthetic import SPLITS
 
 
 def test_same_arguments_same_data():

@@ -4,15 +4,9 @@ import pytest
 import torch
 
 from probpose.core.devices import make_generator
-from probpose.data.synthetic import (
-    ACTIVITIES,
-    ANGLES,
-    LIMITS,
-    activity_angles,
-    make_bones,
-    pose_from_angles,
-    synthetic_frames,
-)
+from probpose.data.activities import ACTIVITIES, activity_angles
+from probpose.data.articulation import ANGLES, LIMITS, make_bones, pose_from_angles
+from probpose.data.synthetic import synthetic_frames
 
 
 def test_splits_share_nobody():

@@ -155,7 +155,7 @@ def test_borrowed_records_keep_tier_data_set_and_origin():
             ("baselines", "cmu", "laptop", 0, "mdn", 6.0),
         )
     ]
-    loans = {"poseflow": {("baselines", "mdn"): "mdn"}}
+    loans = {"poseflow": {("baselines", "mdn"): "mdn"}, "diffpose": {("poseflow", "full"): "poseflow"}}
     table = lend_records(pd.DataFrame(rows).reindex(columns=RESULT_COLUMNS), loans)
     lent = table[(table["chapter"] == "diffpose") & (table["variant"] == "poseflow")]
     assert lent["value"].tolist() == [1.0, 2.0] and set(lent["commit"]) == {"poseflow"}

@@ -47,9 +47,9 @@ def draw_points(
     generator: torch.Generator
     | None = None,  # of the draws; None takes evenly spaced quantiles in reading order, without randomness
 ) -> tuple[Tensor, Tensor]:  # pixels (B, 1 + n, J, 2) as (x, y); heatmap values (B, 1 + n, J)
-    """The arg-max of each map and `n` pixels drawn with replacement (DiffPose, Sec.
+    """The arg-max of each map and `n` pixels drawn with replacement (DiffPose, Sec. 3.2).
 
-    3.2); all values of a map without mass are zero.
+    All values of a map without mass are zero.
     """
     peak, _ = keypoints_from_heatmaps(maps)
     if n == 0:
@@ -206,9 +206,9 @@ def ordered_samples(
     positions: Tensor,  # (B, n, J, 2)
     values: Tensor,  # (B, n, J)
 ) -> Tensor:  # (B, n·J·2)
-    """Points of every joint by falling likelihood, concatenated (Tab.
+    """Points of every joint by falling likelihood, concatenated (Tab. 4, sample-based baseline).
 
-    4, sample-based baseline); those of an empty map count as the centre.
+    Those of an empty map count as the centre.
     """
     order = values.argsort(dim=1, descending=True, stable=True)
     ranked = positions.gather(1, order[..., None].expand_as(positions))

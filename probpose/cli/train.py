@@ -9,11 +9,11 @@ __all__ = ['train', 'evaluate', 'data']
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from .shared import Data, DataPath, Device, Seed, Tier, app, plain_errors
 from ..core.checks import choose
+from ..core.devices import seeded
 
 # %% ../../nbs/cli/04_train.ipynb #018c1996
 def _frames(images: bool, data: str, split: str, size: int | None, path: str | None, tier: str):
@@ -49,13 +49,13 @@ def train(
     from probpose.training.specs import training_config
 
     plan = study_plan(TRAINED_IN[choose(model, TRAINED_IN, "model")], tier)
-    torch.manual_seed(seed)
     images = model in ("humr", "prohmr")
     dataset = _frames(images, data, "train", None if images else plan.train_frames, path, tier)
     needs = {} if model == "martinez" else {"seed": seed}
     if model == "elepose":
         needs["proportions"] = training_proportions(dataset)
-    posterior = build(model, tier, **needs)
+    with seeded(seed):
+        posterior = build(model, tier, **needs)
     config = training_config(
         posterior.config,
         iterations=plan.iterations_of(model) if iterations is None else iterations,

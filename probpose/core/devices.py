@@ -8,8 +8,10 @@ __all__ = ['resolve_device', 'make_generator', 'seeded', 'single_thread', 'wants
 # %% ../../nbs/core/03_devices.ipynb #78ce3550
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from .errors import ConfigError
@@ -44,12 +46,20 @@ def make_generator(
 # %% ../../nbs/core/03_devices.ipynb #02c09b0f
 @contextmanager
 def seeded(
-    seed: int,  # any integer
-):
-    "The CPU's global random numbers of torch start from a seed inside, and go on afterwards as if nothing had been."
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
+    seed: int | None,  # any integer; None: go on from where they are
+    device: str | torch.device = "cpu",  # an accelerator whose numbers are kept as well
+) -> Iterator[None]:
+    "The global random numbers of torch and NumPy start from a seed inside, and are afterwards as they were before."
+    accelerators = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    state = np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=accelerators):
+            if seed is not None:
+                torch.manual_seed(seed)
+                np.random.seed(seed % 2**32)
+            yield
+    finally:
+        np.random.set_state(state)
 
 # %% ../../nbs/core/03_devices.ipynb #cdb4a862
 @contextmanager

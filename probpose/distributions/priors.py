@@ -8,7 +8,6 @@ __all__ = ['Moments', 'principal_components', 'Subspace', 'AllInOneFlow']
 # %% ../../nbs/distributions/05_priors.ipynb #2bee627c
 from collections.abc import Iterable, Mapping
 
-import numpy as np
 import torch
 from FrEIA.framework import SequenceINN
 from FrEIA.modules import AllInOneBlock
@@ -16,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ..core.checks import check_count, check_finite
+from ..core.devices import seeded
 from ..core.errors import CheckpointError, ConfigError, DegeneratePoseError, ShapeError
-from .couplings import as_buffers, keep_numpy_state, subnetwork
+from .couplings import as_buffers, subnetwork
 from .flows import standard_normal_log_prob
 
 # %% ../../nbs/distributions/05_priors.ipynb #6b66d4ee
@@ -169,9 +169,7 @@ class AllInOneFlow(nn.Module):
         for count, name in ((blocks, "blocks"), (hidden, "hidden"), (hidden_layers, "hidden_layers")):
             check_count(count, name)
         self.graph = SequenceINN(dim)
-        with keep_numpy_state():
-            torch.manual_seed(seed)
-            np.random.seed(seed % 2**32)  # SciPy, which draws the rotations, asks NumPy's global generator
+        with seeded(seed):  # SciPy, which draws the rotations, asks NumPy's global generator
             for _ in range(blocks):
                 self.graph.append(
                     AllInOneBlock, subnet_constructor=subnetwork(hidden, hidden_layers), permute_soft=True

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from ..core.checks import choose
+from ..core.devices import seeded
 from ..data import load
 from ..data.cameras import CameraConfig
 from ..data.dataset import PoseDataset
@@ -123,8 +124,7 @@ class ElePoseRecipe(Recipe):
     def untrained(self, run: Runner, variant: str) -> PosePosterior:
         "A variant before its training."
         if variant == "martinez":
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(run.seed)
+            with seeded(run.seed):
                 return build("martinez", run.tier)
         return elepose_variant(
             variant, run.tier, run.seed, proportions=self._proportions(run, variant in ("synthetic", "tripod"))

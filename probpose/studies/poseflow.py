@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from ..core.checks import choose
-from ..core.devices import make_generator
+from ..core.devices import make_generator, seeded
 from ..evaluation.curves import calibration, hypothesis_curve
 from ..evaluation.samplers import noise_baseline, representatives
 from ..geometry.skeletons import H36M_17
@@ -78,8 +78,7 @@ class PoseFlowRecipe(Recipe):
         if variant == "mean_pose":
             return MeanPose()
         if variant == "martinez":
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(run.seed)
+            with seeded(run.seed):
                 return build("martinez", run.tier)
         return poseflow_variant(variant, run.tier, run.seed)
 

@@ -19,7 +19,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ..core.batches import PreparedCache
-from ..core.devices import resolve_device, wants_progress
+from ..core.devices import resolve_device, seeded, wants_progress
 from ..core.errors import DiskError
 from ..core.storage import write_atomic
 from .checkpoints import append_line, read_log, restore_checkpoint, save_checkpoint
@@ -168,8 +168,7 @@ def train(
     """
     folder = _open_folder(run_dir)
     device = resolve_device(config.device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed, device):
         run, rows = _begin(model, dataset, config, folder, resume, prepared)
         resumed_from = run.iteration
         _loop(run, rows, folder, on_log)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core.checks import check_count, choose
+from ..core.devices import seeded
 from ..core.errors import CheckpointError, ConfigError, UnknownNameError
 from ..core.optional import import_torchvision_users
 from ..core.storage import load_tensors, save_tensors, write_atomic
@@ -158,8 +159,7 @@ class HeatmapDetector(nn.Module):
     def __init__(self, config: HeatmapDetectorConfig | None = None):
         super().__init__()
         self.config = config or HeatmapDetectorConfig()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.config.seed)
+        with seeded(self.config.seed):
             self.backbone = _backbone(self.config)
             channels = self.backbone.feature_info.channels()
             self.head = _Head(channels, self.config.head_width, len(POINTS))

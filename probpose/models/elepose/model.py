@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.batches import FeatureBatch, Prepared
-from ...core.devices import make_generator
+from ...core.devices import make_generator, seeded
 from ...core.errors import ConfigError
 from ...evidence.detections import Detections
 from ...geometry.conversions import bone_lengths
@@ -41,8 +41,7 @@ class ElePose(PosePosterior):
     def __init__(self, config: ElePoseConfig | None = None):
         super().__init__(config or ElePoseConfig())
         check_elepose_config(self.config)
-        with torch.random.fork_rng(devices=[]):  # the seed decides every initial weight; nothing outside is reseeded
-            torch.manual_seed(self.config.seed)
+        with seeded(self.config.seed):
             self.prior, self.lifter = PosePrior(self.config), Lifter(self.config)
         proportions = torch.tensor(self.config.proportions, dtype=torch.float32)
         self.register_buffer("proportions", proportions, persistent=False)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ...bodies.body import Body, load_body
 from ...core.batches import FeatureBatch, Prepared
 from ...core.checks import check_count
-from ...core.devices import make_generator
+from ...core.devices import make_generator, seeded
 from ...core.errors import ShapeError
 from ...distributions.flows import check_flow_output
 from ...evidence.detections import Detections
@@ -64,8 +64,7 @@ class HuMR(PosePosterior):
             + config.use_box * 3
             + config.condition_embedding * config.embedding_features
         )
-        with torch.random.fork_rng(devices=[]):  # the seed decides every initial weight; nothing outside is reseeded
-            torch.manual_seed(config.seed)
+        with seeded(config.seed):
             self.pose = self.embedding = None
             if config.use_pose2d:
                 hidden = config.pose_hidden

@@ -14,8 +14,13 @@ from probpose.book.pages import is_executed, page_source, toc_pages
 from probpose.studies.plans import RESOURCES, STUDIES
 
 ROOT = Path(workflow.basedir)
-# Chapters run in book/: a path given relative to here is made absolute.
-absolute = lambda path: str(Path(path).expanduser().resolve())
+
+
+def absolute(path):
+    "Chapters run in book/: a path given relative to here is made absolute."
+    return str(Path(path).expanduser().resolve())
+
+
 if "path" in config:
     config["path"] = absolute(config["path"])
 if os.environ.get("PROBPOSE_CMU"):

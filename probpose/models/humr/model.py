@@ -182,9 +182,14 @@ class HuMR(PosePosterior):
             numbers["dropout"] = torch.rand(shape, generator=generator, device=like.device) >= config.head_dropout
         return numbers
 
-    def losses(self, features: dict[str, Tensor], draws: dict[str, Tensor | None]) -> dict[str, Tensor]:
+    def losses(
+        self,
+        features: dict[str, Tensor],
+        draws: dict[str, Tensor | None],
+        config: HuMRConfig | None = None,  # with other settings of the objective; None: the model's own
+    ) -> dict[str, Tensor]:
         "All terms by name, not weighted, and `loss`, their weighted sum (Eq. 7), of features and random numbers."
-        config = self.config
+        config = config or self.config
         condition = self.condition(features, draws["embedded"])
         betas, camera = self.head(condition, draws["dropout"])
         vectors = self.flow.draw(draws["z"], condition)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from ..core.batches import TensorBatch
+from ..core.batches import TensorBatch, map_tensors
 from ..core.checks import check_count
 from ..core.errors import ShapeError
 from .detections import Detections
@@ -109,7 +109,7 @@ class Belief(TensorBatch):
 def _sum_of_bells(bells: Gaussians, size: int) -> Tensor:
     "Maps `(..., size, size)` of sums over the last dimension of bells `(..., K)`; absent components cost nothing."
     *shape, count = bells.amplitude.shape
-    flat = bells._mapped(lambda tensor: tensor.flatten(0, len(shape) - 1) if len(shape) > 1 else tensor)
+    flat = map_tensors(bells, lambda tensor: tensor.flatten(0, len(shape) - 1) if len(shape) > 1 else tensor)
     maps = flat.mean.new_zeros(len(flat.mean), size, size)
     for k in range(count):
         present = (flat.amplitude[:, k] > 0).nonzero().squeeze(-1)
@@ -167,7 +167,7 @@ def _read_belief(
 ) -> Detections:
     "Render a belief's maps, read their peaks, fit their bells; memory is bounded by `chunk` unless the maps are kept."
     frames, joints, _ = belief.weights.shape
-    bells = belief.displayed(sigma_gt)._mapped(lambda tensor: tensor.flatten(0, 1))
+    bells = map_tensors(belief.displayed(sigma_gt), lambda tensor: tensor.flatten(0, 1))
     single = _is_one_bell(belief, size).flatten()
     parts = [
         _read_maps(bells[i : i + chunk], single[i : i + chunk], size, sigma_gt, subpixel)

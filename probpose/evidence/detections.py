@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..core.batches import TensorBatch
+from ..core.batches import TensorBatch, copy_with
 from ..core.checks import check_finite, check_poses
 from ..core.errors import ConfigError, ShapeError
 from .fitting import fit_gaussians
@@ -100,13 +100,9 @@ class Detections(TensorBatch):
     def __getitem__(self, index) -> "Detections":
         "Some frames; one number gives a batch of one."
         index = slice(index, index + 1 or None) if isinstance(index, int) else index
-        crop = self.crop[index] if self.crop is not None and self.crop.size.ndim else self.crop
-        return self._mapped(lambda tensor: tensor[index])._changed(crop=crop)
-
-    def to(self, device) -> "Detections":
-        "The same on another device."
-        crop = None if self.crop is None else self.crop.to(device)
-        return self._mapped(lambda tensor: tensor.to(device))._changed(crop=crop)
+        if self.crop is not None and not self.crop.size.ndim:  # one crop for all frames
+            return copy_with(copy_with(self, crop=None)[index], crop=self.crop)
+        return super().__getitem__(index)
 
     @property
     def hard(self) -> Tensor:
@@ -118,8 +114,8 @@ class Detections(TensorBatch):
         if self.gaussians is not None:
             return self
         if self.heatmaps is not None:
-            return self._changed(gaussians=fit_gaussians(self.heatmaps, self.keypoints, sigma_gt))
-        return self._changed(gaussians=gaussians_from_scores(self.keypoints, self.scores, sigma_gt))
+            return copy_with(self, gaussians=fit_gaussians(self.heatmaps, self.keypoints, sigma_gt))
+        return copy_with(self, gaussians=gaussians_from_scores(self.keypoints, self.scores, sigma_gt))
 
     @classmethod
     def from_keypoints(

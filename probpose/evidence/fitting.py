@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..core.batches import copy_with
 from ..core.checks import check_count, check_finite
 from ..core.errors import ConfigError, ShapeError
 from .gaussians import Gaussians, covariance_from_axes, pixel_offsets, precision_entries, unit_bells

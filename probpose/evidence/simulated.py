@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..core.batches import copy_with
 from ..core.checks import check_poses
 from ..core.errors import ConfigError, ShapeError
 from .beliefs import Belief
@@ -222,4 +223,4 @@ class SimulatedDetector:
         "What the detector believes; the truth is distributed like the belief it displays."
         shape = _belief_shapes(self.visibility(keypoints, points, generator), self.config, keypoints, generator)
         displacement = shape.sample(1, generator)[0]
-        return shape._changed(means=shape.means + (keypoints - displacement).unsqueeze(-2))
+        return copy_with(shape, means=shape.means + (keypoints - displacement).unsqueeze(-2))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..core.batches import map_tensors
+from ..core.batches import TensorBatch
 from ..core.checks import check_poses
 from ..core.errors import BehindCameraError, ConfigError
 
@@ -114,7 +114,7 @@ def unproject(
 
 # %% ../../nbs/geometry/04_cameras.ipynb #72a3545a
 @dataclass(frozen=True)
-class Camera:
+class Camera(TensorBatch):
     "One pinhole camera, or a batch of them whose leading dimensions are those of the poses it looks at."
 
     focal: Tensor  # (..., 2) pixels
@@ -144,14 +144,6 @@ class Camera:
     def position(self) -> Tensor:
         "Where the camera stands in the world, (..., 3) metres."
         return -(self.rotation.mT @ self.translation[..., None])[..., 0]
-
-    def __getitem__(self, index) -> "Camera":
-        "Some cameras of a batch."
-        return map_tensors(self, lambda tensor: tensor[index])
-
-    def to(self, *args, **kwargs) -> "Camera":
-        "The same camera on another device or in another precision."
-        return map_tensors(self, lambda tensor: tensor.to(*args, **kwargs))
 
 # %% ../../nbs/geometry/04_cameras.ipynb #f9d88b36
 def look_at_rotation(

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..core.batches import map_tensors
+from ..core.batches import TensorBatch
 from ..core.checks import check_count, check_finite, check_poses
 from ..core.errors import ConfigError, DegeneratePoseError
 
 # %% ../../nbs/geometry/05_crops.ipynb #62c1857d
 @dataclass(frozen=True)
-class Crop:
+class Crop(TensorBatch):
     "Square boxes of an image, and the way to and from the cells of a map that shows them."
 
     centre: Tensor  # (..., 2) pixels of the image
@@ -34,14 +34,6 @@ class Crop:
         "Map coordinates (..., J, 2) to image pixels."
         scale = self.size[..., None, None] / self.map_size
         return (check_poses(xy, name="xy", dims=2) - (self.map_size - 1) / 2) * scale + self.centre[..., None, :]
-
-    def __getitem__(self, index) -> "Crop":
-        "Some crops of a batch."
-        return map_tensors(self, lambda tensor: tensor[index])
-
-    def to(self, *args, **kwargs) -> "Crop":
-        "The same crops on another device or in another precision."
-        return map_tensors(self, lambda tensor: tensor.to(*args, **kwargs))
 
 # %% ../../nbs/geometry/05_crops.ipynb #3ceb1edb
 def crop_around(

@@ -8,16 +8,16 @@ __all__ = ['PosePosterior']
 # %% ../../nbs/models/01_posterior.ipynb #21a6d695
 import dataclasses
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ..core.batches import FeatureBatch, PoseBatch, Prepared
+from ..core.batches import FeatureBatch, PoseBatch, Prepared, map_tensors
 from ..core.checks import check_count, check_poses, choose
+from ..core.devices import evaluating
 from ..core.errors import CheckpointError, ConfigError, DensityError
-from ..core.storage import compact_tensor, save_tensors, write_atomic
+from ..core.storage import compact_tensors, save_tensors, write_atomic
 from ..evidence.detections import Detections
 from .pretrained import load_pretrained
 from ..training.specs import OptimiserSpec
@@ -42,7 +42,7 @@ class PosePosterior(nn.Module, ABC):
     ) -> Tensor:  # (n, B, 17, 3), root-centred metres
         "Draw `n` hypotheses from the posterior of every detection."
         check_count(n, "n")
-        with torch.inference_mode(), self._evaluating():
+        with torch.inference_mode(), evaluating(self):
             return self._sample(self._own(detections), n, generator)
 
     def mode(
@@ -50,7 +50,7 @@ class PosePosterior(nn.Module, ABC):
         detections: Detections,  # evidence of B people
     ) -> Tensor:  # (B, 17, 3), root-centred metres
         "The single most typical pose (for a flow the image of z = 0, the latent's mode)."
-        with torch.inference_mode(), self._evaluating():
+        with torch.inference_mode(), evaluating(self):
             return self._mode(self._own(detections))
 
     def log_prob(
@@ -69,23 +69,13 @@ class PosePosterior(nn.Module, ABC):
             raise ConfigError(
                 f"poses {tuple(poses.shape)}: expected one column per detection ({len(detections)}) before the joints"
             )
-        with self._evaluating():
+        with evaluating(self):
             return self._log_prob(poses.to(next(self.parameters())), self._own(detections))
-
-    @contextmanager
-    def _evaluating(self):
-        "Dropout and batch statistics are for training only, whatever mode the model was left in."
-        was_training = self.training
-        self.eval()
-        try:
-            yield
-        finally:
-            self.train(was_training)
 
     def _own(self, detections: Detections) -> Detections:
         "The evidence on the model's device and in its number format."
         example = next(self.parameters())
-        return detections.to(example.device)._mapped(lambda t: t.to(example.dtype) if t.is_floating_point() else t)
+        return map_tensors(detections.to(example.device), lambda t: t.to(example.dtype) if t.is_floating_point() else t)
 
     @property
     def device(self) -> torch.device:
@@ -147,10 +137,7 @@ class PosePosterior(nn.Module, ABC):
             choose(compact, ("half", "bytes"), "compact form")
         folder = Path(folder)
         about = {"model": type(self).__name__, "config": dataclasses.asdict(self.config)}
-        written = [compact_tensor(name, value, compact) for name, value in self.inference_state().items()]
-        save_tensors(
-            folder / "model.safetensors", {name: value for part in written for name, value in part.items()}, about
-        )
+        save_tensors(folder / "model.safetensors", compact_tensors(self.inference_state(), compact), about)
         if card is not None:
             write_atomic(folder / "README.md", card)
         return folder

@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..core.batches import PreparedCache
 from ..core.checks import choose
 from ..core.devices import resolve_device
 from ..core.storage import write_atomic
@@ -51,6 +52,7 @@ class Runner:
         self.cache = Path(cache) if cache else root / "studies"
         self.done: dict[str, dict] = {}  # variant → what `run` made or loaded
         self._remembered: dict[str, Any] = {}
+        self._prepared = PreparedCache()  # features that the variants share
 
     @cached_property
     def train_data(self) -> Any:
@@ -124,7 +126,8 @@ class Runner:
             progress=self.progress,
         )
         frames = self.recipe.frames(self, variant)
-        return train_stages(model, frames, config, run_dir=self.folder(variant) / "run").trained
+        run_dir = self.folder(variant) / "run"
+        return train_stages(model, frames, config, run_dir, prepared=self._prepared).trained
 
     def trained_model(self, variant: str) -> Any:
         "The trained model of a variant, from its folder or from a training that starts now (or resumes)."

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core.checks import check_count, choose
-from ..core.devices import resolve_device
+from ..core.devices import evaluating, resolve_device
 from ..core.errors import ConfigError, ShapeError
 from ..core.optional import import_optional, import_torchvision_users
 from ..evidence.detections import with_batch
 from ..evidence.maps import check_heatmaps
 from ..geometry.crops import Crop
-from .detections import ImageDetections, evaluating, image_detections
+from .detections import ImageDetections, image_detections
 from .hrnet import HeatmapDetector
 from .images import bilinear_weights
 from .pictures import as_pictures
@@ -130,7 +130,7 @@ class VitPoseDetector:
         """
         choose(skeleton, ("coco_17",), "joint set of ViTPose")
         images = with_batch(images, 4)
-        with evaluating(self.model) as device:
+        with torch.no_grad(), evaluating(self.model) as device:
             raw = torch.cat(
                 [
                     self._portrait_maps(as_pictures(piece.to(device), self.height)).to(images.device)

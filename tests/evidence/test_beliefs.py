@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from probpose.core.batches import map_tensors
 from probpose.core.devices import make_generator
 from probpose.evidence.fitting import fit_gaussians
 from probpose.evidence.maps import keypoints_from_heatmaps
@@ -24,7 +25,7 @@ def test_belief_density_integrates_to_one_and_samples_match_it():
     step = 0.25
     axis = torch.arange(-60, 130, step)
     xy = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).view(-1, 1, 1, 2)
-    wide = belief[:2]._mapped(lambda t: t[:, :4])
+    wide = map_tensors(belief[:2], lambda t: t[:, :4])
     mass = wide.log_prob(xy).exp().sum(0) * step**2
     assert torch.allclose(mass, torch.ones(2, 4), atol=0.02)
     samples = belief.sample(4000, make_generator(4))

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from probpose.core.batches import copy_with, map_tensors
 from probpose.core.devices import make_generator
 from probpose.core.errors import (
     ConfigError,
@@ -22,7 +23,7 @@ from probpose.models.poseflow.condition import condition_vector
 def detections_of(n=4, seed=6, widths=(1.0, 12.0)):
     keypoints = 10 + 44 * torch.rand(n, 16, 2, generator=make_generator(seed))
     bells = draw_gaussians(n * 16, make_generator(seed + 1), widths=widths, centres=(-5.0, 70.0), amplitudes=(0.1, 1.5))
-    return Detections(keypoints, torch.ones(n, 16), gaussians=bells._mapped(lambda t: t.unflatten(0, (n, 16))))
+    return Detections(keypoints, torch.ones(n, 16), gaussians=map_tensors(bells, lambda t: t.unflatten(0, (n, 16))))
 
 
 def test_detections_index_move_and_batch_of_one():
@@ -99,7 +100,7 @@ def test_bad_detections_are_refused():
         (ShapeError, lambda: Detections(xy, scores, torch.zeros(2, 15, 64, 64))),
         (ShapeError, lambda: Detections(xy, scores, gaussians=bells[:1])),
         (ConfigError, lambda: Detections(xy, 100 * scores)),
-        (ConfigError, lambda: Detections(xy, scores, gaussians=bells._changed(covariance=negative))),
+        (ConfigError, lambda: Detections(xy, scores, gaussians=copy_with(bells, covariance=negative))),
         (UnknownNameError, lambda: Detections(xy, scores, skeleton="mpii")),
         (DegeneratePoseError, lambda: condition_vector(Detections(torch.ones(2, 16, 2), scores))),
         (DegeneratePoseError, lambda: Detections.from_keypoints(torch.ones(2, 16, 2), scores)),

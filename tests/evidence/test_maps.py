@@ -2,6 +2,7 @@
 
 import torch
 
+from probpose.core.batches import copy_with
 from probpose.core.devices import make_generator
 from probpose.evidence.detections import Detections
 from probpose.evidence.fitting import draw_gaussians
@@ -19,7 +20,7 @@ def some_maps(kind, n=6, seed=0):
         return render_gaussians(draw_gaussians(n, g, widths=(0.6, 1.5)))
     if kind == "two_peaked":
         first, second = (draw_gaussians(n, g, widths=(2.0, 4.0)) for _ in range(2))
-        near = first._changed(mean=first.mean + 6 * torch.randn(n, 2, generator=g), amplitude=second.amplitude)
+        near = copy_with(first, mean=first.mean + 6 * torch.randn(n, 2, generator=g), amplitude=second.amplitude)
         return render_gaussians(first) + render_gaussians(near)
     maps = render_gaussians(draw_gaussians(n, g))
     return maps if kind == "rotated" else maps + 0.05 * torch.randn(maps.shape, generator=g)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from probpose.core.batches import copy_with
 from probpose.core.devices import make_generator
 from probpose.core.errors import (
     ConfigError,
@@ -37,7 +38,7 @@ def test_the_truth_is_distributed_like_the_belief():
         level = less_dense[state == value].sort().values
         assert len(level) > 300
         assert (level - torch.linspace(0, 1, len(level))).abs().max() < 1.9 / math.sqrt(len(level)), value
-    wrong = belief._changed(covariances=2 * belief.covariances)
+    wrong = copy_with(belief, covariances=2 * belief.covariances)
     level = (
         (wrong.log_prob(wrong.sample(200, make_generator(2))) < wrong.log_prob(truth))
         .float()

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from probpose.core.errors import UnknownNameError
+from probpose.models.poseflow.model import PoseFlow
 from probpose.studies import open_study
 from probpose.studies.page import Page
 from probpose.studies.plans import PLANS
@@ -53,3 +54,13 @@ def test_reading_results_writes_no_file(poseflow_run):
 def test_saving_goes_where_the_environment_says(poseflow_run, tmp_path, monkeypatch):
     monkeypatch.setenv("PROBPOSE_RESULTS", str(tmp_path / "here"))
     assert poseflow_run.save().parent == tmp_path / "here"
+
+
+def test_variants_share_the_features_that_they_read(tmp_path, monkeypatch):
+    asked, prepare = [], PoseFlow.prepare
+    monkeypatch.setattr(PoseFlow, "prepare", lambda self, data: asked.append(data) or prepare(self, data))
+    monkeypatch.setitem(PLANS, "smoke", dataclasses.replace(PLANS["smoke"], iterations=2))
+    runner = open_study("poseflow", cache=tmp_path, device="cpu", progress=False).runner
+    for variant in ("full", "no_critic"):
+        runner.trained_model(variant)
+    assert len(asked) == 1

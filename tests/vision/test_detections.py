@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from probpose.core.batches import map_tensors
 from probpose.core.devices import make_generator
 from probpose.core.errors import (
     ConfigError,
@@ -40,7 +41,7 @@ def test_indexing_carries_features_and_box(index):
 
 
 def test_moving_and_fitting_keep_the_class():
-    moved = evidence().to("cpu")._mapped(lambda tensor: tensor.double())
+    moved = map_tensors(evidence().to("cpu"), lambda tensor: tensor.double())
     assert (
         moved.features.dtype == torch.float64
         and type(moved.with_gaussians()) is ImageDetections

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ...core.batches import FeatureBatch
 from ...core.checks import check_count, choose
-from ...core.devices import seeded
+from ...core.devices import evaluating, seeded
 from ...core.errors import ConfigError
 from .martinez import ResidualBlock, linear_layer, regression_features
 from ..pose_vectors import normalise_pose2d, pose_to_relative, relative_to_pose
@@ -184,7 +184,7 @@ class MDN(PosePosterior):
 
         Weights (B, K); means (K, B, 17, 3), root-centred metres; sigma (B, K), metres.
         """
-        with torch.inference_mode(), self._evaluating():
+        with torch.inference_mode(), evaluating(self):
             mixture = self._mixture(self._own(detections))
             means = relative_to_pose(mixture.means).transpose(0, 1).contiguous()
             return mixture.log_weights.exp(), means, mixture.sigma

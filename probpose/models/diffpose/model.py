@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...core.batches import FeatureBatch, Prepared
 from ...core.checks import check_count, choose
-from ...core.devices import make_generator, seeded
+from ...core.devices import evaluating, make_generator, seeded
 from ...distributions.diffusion import SAMPLERS, diffusion_loss, make_schedule, visited_steps
 from ...evidence.detections import Detections
 from probpose.models.diffpose.condition import (
@@ -170,7 +170,7 @@ class DiffPose(PosePosterior):
     def path(self, detections: Detections, n: int = 1, generator: torch.Generator | None = None) -> dict[int, Tensor]:
         "Poses (n, B, 17, 3) after every visited step, by step number: sampling, watched."
         seen = {}
-        with torch.inference_mode(), self._evaluating():
+        with torch.inference_mode(), evaluating(self):
             self._sample(
                 self._own(detections),
                 check_count(n, "n"),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.batches import FeatureBatch, Prepared
-from ...core.devices import make_generator, seeded
+from ...core.devices import evaluating, make_generator, seeded
 from ...core.errors import ConfigError
 from ...evidence.detections import Detections
 from ...geometry.conversions import bone_lengths
@@ -55,8 +55,9 @@ class ElePose(PosePosterior):
         return (self.prior, self)
 
     def optimisers(self) -> dict[str, OptimiserSpec]:
-        "Adam for the lifting network, with an exponential decay; the branch of a fixed elevation rests."
+        "Adam for the lifting network, with an exponential decay; the prior and the branch of a fixed elevation rest."
         config = self.config
+        self.prior.requires_grad_(False)
         resting = {id(p) for p in self.lifter.elevation.parameters()} if config.elevation == "fixed" else set()
         return {
             "main": OptimiserSpec(
@@ -77,9 +78,8 @@ class ElePose(PosePosterior):
         return {"normalise": config.normalise, "depth": config.depth, "unit": float(self.prior.unit)}
 
     def prepare(self, dataset, chunk: int = 2048) -> Prepared:
-        "The scaled 2D poses of a data set; freezes the prior. Raises `ConfigError` while the prior is untrained."
+        "The scaled 2D poses of a data set; raises `ConfigError` while the prior is untrained."
         self._check_trained()
-        self.prior.requires_grad_(False)
         return super().prepare(dataset, chunk)
 
     def training_step(self, batch, phase="main", generator=None):
@@ -170,7 +170,7 @@ class ElePose(PosePosterior):
         detections: Detections,  # evidence of B people
     ) -> Tensor:  # (B,), degrees; positive: the camera looks down
         "How far the camera looked down on each person, up to the sign that the mirror ambiguity leaves open."
-        with torch.inference_mode(), self._evaluating():
+        with torch.inference_mode(), evaluating(self):
             return -self._lift(self._scaled_poses(detections))[1].rad2deg()
 
     def adapt_unit(

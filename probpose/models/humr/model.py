@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ...bodies.body import Body, load_body
 from ...core.batches import FeatureBatch, Prepared
 from ...core.checks import check_count
-from ...core.devices import make_generator, seeded
+from ...core.devices import evaluating, make_generator, seeded
 from ...core.errors import ShapeError
 from ...distributions.flows import check_flow_output
 from ...evidence.detections import Detections
@@ -243,7 +243,7 @@ class HuMR(PosePosterior):
         Raises what `evidence` raises.
         """
         check_count(n, "n")
-        with torch.inference_mode(), self._evaluating():
+        with torch.inference_mode(), evaluating(self):
             own = self._own(detections)
             parts = self.evidence(own)
             condition = self.condition(parts)
@@ -270,7 +270,7 @@ class HuMR(PosePosterior):
                 f"rotations: expected (n, {len(detections)}, 22, 3, 3) or ({len(detections)}, 22, 3, 3), got "
                 f"{tuple(rotations.shape)}"
             )
-        with torch.inference_mode(), self._evaluating():
+        with torch.inference_mode(), evaluating(self):
             vectors = pack_rotations(rotations.to(self.head.first.weight))
             return self.flow.log_prob(vectors, self.condition(self.evidence(self._own(detections))))
 

@@ -9,6 +9,7 @@ __all__ = ['condition_vector', 'uncertain_joints', 'target_covariance']
 import torch
 from torch import Tensor
 
+from ...core.batches import map_tensors
 from ...core.errors import ShapeError
 from ...evidence.detections import Detections
 from ...evidence.gaussians import SIGMA_GT, Gaussians, covariance_from_axes, exceeds_detector_bell
@@ -46,7 +47,7 @@ def condition_vector(
         )
     detections = detections.with_gaussians(sigma_gt)
     _, centre, scale = normalise_pose2d(detections.keypoints, check)
-    bells = detections.gaussians._mapped(_condition_joints)
+    bells = map_tensors(detections.gaussians, _condition_joints)
     amplitude, mean = (
         (bells.amplitude.clamp(0, 1.2), bells.mean.clamp(0, detections.map_size - 1))
         if clip
@@ -75,6 +76,6 @@ def target_covariance(
 ) -> Tensor:  # (B, 13, 2, 2), metres squared, axes x right and y down
     "Covariances that hypotheses should show in the image plane, for L_HM (Wehrbein et al. 2021, Eq. 3)."
     axes, angle = _treated_axes(
-        detections.with_gaussians(sigma_gt).gaussians._mapped(_condition_joints), sigma_gt, clip, doubled
+        map_tensors(detections.with_gaussians(sigma_gt).gaussians, _condition_joints), sigma_gt, clip, doubled
     )
     return covariance_from_axes(axes * metres_per_pixel, angle)

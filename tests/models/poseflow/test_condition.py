@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from probpose.core.batches import map_tensors
 from probpose.core.devices import make_generator
 from probpose.evidence.detections import Detections
 from probpose.evidence.fitting import draw_gaussians
@@ -13,7 +14,7 @@ from probpose.models.poseflow.condition import condition_vector, target_covarian
 def detections_of(n=4, seed=6, widths=(1.0, 12.0)):
     keypoints = 10 + 44 * torch.rand(n, 16, 2, generator=make_generator(seed))
     bells = draw_gaussians(n * 16, make_generator(seed + 1), widths=widths, centres=(-5.0, 70.0), amplitudes=(0.1, 1.5))
-    return Detections(keypoints, torch.ones(n, 16), gaussians=bells._mapped(lambda t: t.unflatten(0, (n, 16))))
+    return Detections(keypoints, torch.ones(n, 16), gaussians=map_tensors(bells, lambda t: t.unflatten(0, (n, 16))))
 
 
 def condition_naive(detections, frame):

@@ -64,8 +64,8 @@ book: $(READY)
 test: $(READY)
 	@echo "== style: ruff"
 	@$(BIN)/ruff check --quiet nbs tests .ci setup.py && $(BIN)/ruff format --check --quiet nbs tests .ci setup.py
-	@echo "== repository: layout, notebooks and package in sync, no stray metadata"
-	@$(BIN)/python -m pytest tests/repository --numprocesses $(CORES)
+	@echo "== repository: layout, layers, notebooks and package in sync, tables of four chapters"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/repository --numprocesses $(CORES)
 	@echo "== notebook tests"
 	@PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers $(CORES)
 	@echo "== pytest"

@@ -46,9 +46,9 @@ class TensorBatch:
         "Some rows of the batch."
         return map_tensors(self, lambda tensor: tensor[index])
 
-    def to(self, *args, **kwargs):
+    def to(self, device):
         "The same on another device, or in another number format."
-        return map_tensors(self, lambda tensor: tensor.to(*args, **kwargs))
+        return map_tensors(self, lambda tensor: tensor.to(device))
 
 # %% ../../nbs/core/06_batches.ipynb #d6550510
 def row_indices(index, count: int) -> Tensor:  # (n,) row numbers

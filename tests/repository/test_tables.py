@@ -1,0 +1,69 @@
+"""The numbers of the chapters' tables stay what they are: every variant of four studies at the smoke tier, recomputed.
+
+`snapshots/tables.json` holds what an executed book said for `seed` 0. Who changes a number on purpose writes it anew:
+`python tests/repository/test_tables.py _build/results` after `make book`, and says in the commit why.
+"""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+SNAPSHOT = Path(__file__).parent / "snapshots" / "tables.json"
+CHAPTERS = ("poseflow", "diffpose", "elepose", "humr")
+CLOSE = 2e-3  # relative; another processor rounds otherwise
+APART = 0.02  # so much of the values may be further off: a rank or a count that tipped over
+
+
+def table_of(records: list[dict]) -> dict[str, dict[str, float]]:
+    "What records say of all frames: variant → metric, statistic, number of hypotheses and subset → value."
+    table = {}
+    for entry in records:
+        value = entry["value"]
+        if entry["group"] == "all" and entry["metric"] != "time" and value is not None and not math.isnan(value):
+            name = " ".join(str(entry[key] or "-") for key in ("metric", "statistic", "hypotheses", "subset"))
+            table.setdefault(entry["variant"], {})[name] = float(f"{value:.6g}")
+    return table
+
+
+def differences(kept: dict, found: dict) -> list[str]:
+    "The values of two tables that are further apart than rounding."
+    lines = []
+    for variant, values in kept.items():
+        for name, value in values.items():
+            other = found[variant][name]
+            if abs(value - other) > CLOSE * (abs(value) + 0.5):
+                lines.append(f"{variant} {name}: {value} before, {other} now")
+    return lines
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_the_numbers_of_a_chapter_have_not_moved(chapter, tmp_path):
+    from probpose.studies import open_study
+
+    kept = json.loads(SNAPSHOT.read_text(encoding="utf-8"))[chapter]
+    study = open_study(chapter, cache=tmp_path, device="cpu", progress=False).run()
+    found = table_of(study.runner.result().records)
+    assert {variant: set(values) for variant, values in kept.items()} == {v: set(t) for v, t in found.items()}
+    moved = differences(kept, found)
+    assert len(moved) <= APART * sum(map(len, kept.values())), "\n".join(moved[:20])
+
+
+def test_a_moved_number_is_found():
+    kept = {"full": {"mpjpe best 20 all": 50.0, "cps best 20 all": 100.0}}
+    assert not differences(kept, {"full": {"mpjpe best 20 all": 50.05, "cps best 20 all": 100.1}})
+    assert len(differences(kept, {"full": {"mpjpe best 20 all": 50.3, "cps best 20 all": 100.1}})) == 1
+
+
+if __name__ == "__main__":
+    tables = {}
+    for chapter in CHAPTERS:
+        file = Path(sys.argv[1]) / f"{chapter}-synthetic-smoke-0.json"
+        tables[chapter] = table_of(json.loads(file.read_text(encoding="utf-8"))["records"])
+    rows = [
+        f'"{chapter}": {{\n' + ",\n".join(f'"{variant}": {json.dumps(v)}' for variant, v in table.items()) + "\n}"
+        for chapter, table in tables.items()
+    ]
+    SNAPSHOT.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")

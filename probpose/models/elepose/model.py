@@ -55,9 +55,8 @@ class ElePose(PosePosterior):
         return (self.prior, self)
 
     def optimisers(self) -> dict[str, OptimiserSpec]:
-        "Adam for the lifting network, with an exponential decay; the prior and the branch of a fixed elevation rest."
+        "Adam for the lifting network, with an exponential decay; the branch of a fixed elevation rests."
         config = self.config
-        self.prior.requires_grad_(False)
         resting = {id(p) for p in self.lifter.elevation.parameters()} if config.elevation == "fixed" else set()
         return {
             "main": OptimiserSpec(
@@ -85,6 +84,7 @@ class ElePose(PosePosterior):
     def training_step(self, batch, phase="main", generator=None):
         "Losses of one way around; `elevation` and `spread` are the batch's mean and deviation in degrees."
         self._check_trained()
+        self.prior.requires_grad_(False)
         config, x = self.config, (batch if isinstance(batch, FeatureBatch) else self.features(batch))["x"]
         pose, upright = self._lift(x)
         mean, deviation = upright.mean(), upright.std(correction=0)

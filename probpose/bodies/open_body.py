@@ -20,6 +20,7 @@ from torch import Tensor
 
 from .body import Body, load_body
 from ..core.checks import check_count
+from ..core.devices import make_generator
 from ..core.errors import ConfigError, DataFileError, ShapeError
 from ..core.storage import write_atomic
 from ..geometry.rotations import smallest_rotation
@@ -311,7 +312,7 @@ def _posed_regressor(
     count, kept = len(rotations), len(rotations) // 3
     rotations = rotations.clone()
     rotations[:, 0] = torch.eye(3)
-    betas = 0.7 * torch.randn(count, body.num_betas, generator=torch.Generator().manual_seed(seed))
+    betas = 0.7 * torch.randn(count, body.num_betas, generator=make_generator(seed))
     vertices, joints = body.vertices(rotations, betas), body.joints(rotations, betas)
     rows = fit_regressor(vertices[kept:], joints[kept:], body.template, body.rest)
     return rows, regressor_error(rows, vertices[:kept], joints[:kept])
@@ -329,7 +330,7 @@ def make_open_body(
     "Make the body and write it, and a note of the same name in JSON."
     file, labels, parents = Path(file), list(rig.bone_labels), [int(parent) for parent in rig.bone_parents]
     skin = rig.vertex_bone_weights, rig.vertex_bone_indices
-    rest, heads = sample_people(rig, count, torch.Generator().manual_seed(seed))
+    rest, heads = sample_people(rig, count, make_generator(seed))
     straight = [t_pose(*part, *skin, labels, parents) for part in zip(rest.split(100), heads.split(100))]
     joints = joint_places(torch.cat([placed for _, placed in straight]), labels)
     vertices, joints = torch.cat([moved for moved, _ in straight]) - joints[:, :1], joints - joints[:, :1]

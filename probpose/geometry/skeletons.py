@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['SIDE_COLOURS', 'H36M_17', 'H36M_32', 'H36M_17_OF_32', 'MPII_16', 'COCO_17', 'BODY_JOINTS', 'SMPL_24', 'FINGERS',
            'SMPLX_55', 'PARENTS_55', 'MPI_INF_3DHP_28', 'MPI_INF_3DHP_TEST_17', 'SKELETONS', 'ROOT_FREE_16',
-           'PCK_JOINTS_14', 'CPS_JOINTS', 'SYMMETRIC_BONES', 'CONDITION_JOINTS', 'CONDITION_JOINTS_OF_17', 'LIMB_ENDS',
-           'BODY_LIMBS', 'LSP_14', 'POINT_SETS', 'MPII_MIDDLE', 'POINTS', 'POINT_LANDMARKS', 'MIRRORED_POINTS',
-           'coordinates_of', 'Skeleton', 'find_skeleton', 'point_order']
+           'PCK_JOINTS_14', 'CPS_JOINTS', 'SYMMETRIC_BONES', 'CONDITION_JOINTS', 'CONDITION_JOINTS_OF_17', 'BODY_LIMBS',
+           'LSP_14', 'POINT_SETS', 'MPII_MIDDLE', 'POINTS', 'POINT_LANDMARKS', 'MIRRORED_POINTS', 'coordinates_of',
+           'Skeleton', 'find_skeleton', 'point_order']
 
 # %% ../../nbs/geometry/01_skeletons.ipynb #ffedc904
 from collections.abc import Mapping, Sequence
@@ -83,6 +83,17 @@ class Skeleton:
         """
         names = self.joints if name in self.joints else self.landmarks
         return names.index(name) if name in names else choose(name, self.joints, f"joint of {self.name}")
+
+    def both_sides(self, *names: str) -> list[int]:
+        """The left and right joints of these names, such as "wrist", in the order of the set.
+
+        Raises `UnknownNameError` that lists the names.
+        """
+        known = [landmark.split("_", 1)[-1] for landmark in self.landmarks]
+        paired = sorted(joint for pair in self.left_right for joint in pair)
+        for name in names:
+            choose(name, tuple(dict.fromkeys(known[joint] for joint in paired)), f"pair of joints of {self.name}")
+        return [joint for joint in paired if known[joint] in names]
 
     @property
     def num_joints(self) -> int:
@@ -301,8 +312,6 @@ SYMMETRIC_BONES: tuple[tuple[tuple[int, int], tuple[int, int]], ...] = (  # (par
 CONDITION_JOINTS: tuple[int, ...] = (0, 1, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 
 CONDITION_JOINTS_OF_17: tuple[int, ...] = tuple(H36M_17.index(MPII_16.landmarks[j]) for j in CONDITION_JOINTS)
-
-LIMB_ENDS = [MPII_16.index(f"{side}_{joint}") for side in ("right", "left") for joint in ("wrist", "ankle")]
 
 # %% ../../nbs/geometry/01_skeletons.ipynb #2cbbcecd
 BODY_LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")  # in COCO's order

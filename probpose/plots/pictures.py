@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SAMPLE_COLOUR', 'OUTSIDE_COLOUR', 'STAR_COLOUR', 'as_pictures', 'add_picture', 'image_grid', 'mask_outline',
            'split_by_image', 'points_inside_mask', 'as_masks', 'add_marks', 'add_outline', 'add_mark_keys',
-           'overlay_figure']
+           'overlay_figure', 'reconstruction_figure']
 
 # %% ../../nbs/plots/10_pictures.ipynb #ce68bd7e
 import base64
@@ -14,13 +14,16 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
+import torch
 from plotly.subplots import make_subplots
 from torch import Tensor
 
 from ..core.checks import check_count
 from ..core.errors import ShapeError
 from ..core.optional import import_optional
+from ..geometry.skeletons import COCO_17
 from .style import FIGURE_TEMPLATE, add_legend_key, as_array, choose_rows
+from ..rendering.renderer import Renderer
 
 # %% ../../nbs/plots/10_pictures.ipynb #addbc7ba
 def as_pictures(images) -> np.ndarray:
@@ -301,3 +304,30 @@ def overlay_figure(
     )
     fig.update_layout(legend=dict(y=1, yanchor="top", yref="container"))
     return _picture_cells(fig, high * map_size / wide, map_size, count)
+
+# %% ../../nbs/plots/10_pictures.ipynb #4b99a31d
+def reconstruction_figure(
+    images: Tensor,  # (B, S, S, 3) bytes
+    people,  # `models.humr.hypotheses.BodyHypotheses` of these B images, with their box
+    joints: Sequence[int],  # for each image the joint of COCO-17 whose samples are shown
+    target: Tensor,  # (B, 2) where that joint is, pixels of the map
+    second: int = 1,  # the hypothesis that is drawn beside the mode
+    distance: float = 6.0,  # metres from which the side is seen, in a crop of about a third of that
+) -> go.Figure:
+    """A row for each image: samples of a joint, the mode and another hypothesis over the image, and both from the side.
+
+    Raises `ConfigError` without Warp, and as `overlay_figure` does.
+    """
+    renderer, nothing = Renderer(people.body, images.shape[1], "cpu"), torch.zeros(0, 2)
+    pictures, clouds, stars, titles = [], [], [], []
+    for i, joint in enumerate(joints):
+        surfaces = people.body.vertices(people.rotations[[0, second], i], people.betas[[i]]) + people.translation[i]
+        centre = (surfaces.amin(1, True) + surfaces.amax(1, True)) / 2
+        alone = surfaces - centre + torch.tensor([0.0, 0.0, distance])
+        pictures += [images[i], *(renderer.overlay(images[i], surface, people.box[i]) for surface in surfaces)]
+        pictures += [renderer.from_side(surface, torch.tensor([0.0, 0.0, 0.35])) for surface in alone]
+        clouds += [people.to_map()[:, i, joint], *[nothing] * 4]
+        stars += [target[[i]], *[nothing] * 4]
+        name = COCO_17.joints[joint].replace("_", " ")
+        titles += [name, "mode", "a hypothesis", "mode, side", "the hypothesis, side"]
+    return overlay_figure(torch.stack(pictures), clouds, stars, titles=titles, columns=5)

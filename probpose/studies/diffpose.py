@@ -112,7 +112,8 @@ def divided_joint(
     belief = frames.belief
     weights, order = belief.weights.sort(-1, descending=True)
     first, second = belief.means.gather(2, order[..., :2, None].expand(-1, -1, -1, 2)).unbind(2)
-    limbs = torch.tensor([joint.endswith(("wrist", "ankle")) for joint in MPII_16.joints], device=weights.device)
+    limbs = torch.zeros(16, dtype=torch.bool, device=weights.device)
+    limbs[MPII_16.both_sides("wrist", "ankle")] = True
     doubt = weights[..., 1].where(limbs & ((first - second).norm(dim=-1) > 8), weights.new_zeros(()))
     widths = frames.detections.with_gaussians().gaussians.axes[0][..., 0]
     certain = (weights[..., 1] < 0.05) & (widths < 3.0)

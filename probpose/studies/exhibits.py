@@ -57,7 +57,7 @@ def _confident_and_uncertain(
         for name in ("head_top", "pelvis", "left_ankle", "right_ankle")
     )
     upright = (head + 12 < pelvis) & (pelvis + 12 < torch.minimum(left, right))
-    limbs = [MPII_16.index(f"{side}_{joint}") for side in ("right", "left") for joint in ("wrist", "elbow", "ankle")]
+    limbs = MPII_16.both_sides("wrist", "elbow", "ankle")
     alone = upright & ((widths > 4.0).sum(1) == 1) & (widths[:, limbs] > 4.0).any(1)
     rows = torch.where(alone)[0] if alone.any() else torch.arange(len(widths))
     order = rows[widths[rows].amax(1).argsort()]

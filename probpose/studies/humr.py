@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from ..core.checks import choose
+from ..core.devices import make_generator
 from ..data.detected import DetectedImages, load_detected
 from ..evaluation.curves import expected_best
 from ..geometry.crops import crop_coordinates, map_pixels
+from ..geometry.skeletons import COCO_17
 from ..ledger.results import record, select
 from ..metrics.masks import error_2d, mask_scores
 from ..metrics.pose import mpjpe, pa_mpjpe, pelvis, pve
@@ -121,7 +123,7 @@ def _draw_bodies(
     model: HuMR, data: DetectedImages, n: int, seed: int, chunk: int = 25
 ) -> Iterator[tuple[dict, BodyHypotheses]]:
     "Batches of true values with `n` hypotheses of each image."
-    noise = torch.Generator().manual_seed(seed)
+    noise = make_generator(seed)
     for index in torch.arange(len(data)).split(chunk):
         batch = data.batch(index)
         with torch.inference_mode():
@@ -249,7 +251,7 @@ def hidden_limbs(frames: DetectedImages, count: int = 3) -> list[tuple[int, int]
     uncertain first.
     """
     scores, true = frames.detections().scores, frames.rendered
-    limbs = [9, 10, 15, 16]
+    limbs = COCO_17.both_sides("wrist", "ankle")
     alone = (scores < 0.5).sum(1) <= 3
     inside = (crop_coordinates(true.keypoints_true[:, limbs]).abs() < 0.95).all(-1)
     worth = torch.where(alone[:, None] & inside & ~true.object_occlusion[:, None], 1 - scores[:, limbs], -1.0)
@@ -312,8 +314,8 @@ def rank_by_error(model: HuMR, frames: DetectedImages, seed: int = 0, n: int = 5
     of invisible joints that are in the crop and not on the mask), joint (the elbow, wrist, knee or ankle with
     most of those) and worst (their number).
     """
-    limbs = torch.tensor([7, 8, 9, 10, 13, 14, 15, 16])
-    noise, parts = torch.Generator().manual_seed(seed), []
+    limbs = torch.tensor(COCO_17.both_sides("elbow", "wrist", "knee", "ankle"))
+    noise, parts = make_generator(seed), []
     chosen = torch.linspace(0, len(frames) - 1, min(most, len(frames))).round().long()
     for rows in chosen.split(25):
         batch = frames.batch(rows)
@@ -366,9 +368,7 @@ def explain_mask_loss(
     """
     batch, config = frames.batch(torch.tensor([image])), model.config
     made = (
-        model.hypotheses(batch["detections"].to(model.device), n, torch.Generator().manual_seed(seed))
-        .project()[:, :, [joint]]
-        .cpu()
+        model.hypotheses(batch["detections"].to(model.device), n, make_generator(seed)).project()[:, :, [joint]].cpu()
     )
     features = {name: value.cpu() for name, value in model.features(batch).items()}
     packed = pack_masks(batch["masks"], config.mask_grid, config.mask_dilation)

@@ -18,7 +18,7 @@ from ..core.devices import make_generator
 from ..data.detected import DetectedPoses, detect_all, load_rendered
 from ..data.motions import bone_angles, load_motions
 from ..data.rendered import RenderedDataset
-from ..geometry.skeletons import H36M_17, LIMB_ENDS
+from ..geometry.skeletons import H36M_17, MPII_16
 from ..ledger.places import weights_folder
 from ..ledger.results import record, records_from
 from ..metrics.pose import mpjpe
@@ -230,10 +230,11 @@ def over_pictures(
     error = mpjpe(poses, people.poses).amin(0)
     rows = [int(error.argsort()[int(share * len(people))]) for share in shares]
     titles = [f"image {i}: {error[i]:.0f} mm" for i in rows]
+    ends = MPII_16.both_sides("wrist", "ankle")
     flat = {
         "images": seen.rendered.images[rows],
-        "samples": [project_to_map(people, i, poses[:, i])[:, LIMB_ENDS] for i in rows],
-        "target": people.keypoints_true[rows][:, LIMB_ENDS],
+        "samples": [project_to_map(people, i, poses[:, i])[:, ends] for i in rows],
+        "target": people.keypoints_true[rows][:, ends],
         "titles": titles,
     }
     return flat | {

@@ -9,6 +9,7 @@ import probpose
 from probpose.cli.app import app
 from probpose.core.devices import make_generator
 from probpose.data.detected import detect_all, load_rendered
+from probpose.geometry.skeletons import COCO_17
 from probpose.metrics.pose import mpjpe
 from probpose.vision.hrnet import load_detector
 
@@ -44,7 +45,7 @@ def test_the_mode_projects_near_the_visible_joints(answer, pictures):
 
 def test_hypotheses_spread_where_the_detector_doubts(answer, evidence):
     joints = answer.points("coco_17") - answer.points("joints")[:, :, :1]
-    limbs = torch.tensor([7, 8, 9, 10, 13, 14, 15, 16])
+    limbs = torch.tensor(COCO_17.both_sides("elbow", "wrist", "knee", "ankle"))
     spread, scores = (joints - joints.mean(0)).norm(dim=-1).mean(0)[:, limbs], evidence.scores[:, limbs]
     assert spread[scores < 0.3].mean() > 1.3 * spread[scores > 0.5].mean()
 

@@ -58,13 +58,13 @@ _LINK = re.compile(r"\]\((?P<page>[\w./-]+)\.md(?P<anchor>#[\w-]+)?\)")
 def relink(
     text: str,  # Markdown of a page
     folder: str,  # the folder of the page, such as "book" or "nbs/models/poseflow"
-    executed: set[str],  # names of the pages that are notebooks on the site
+    notebooks: set[str],  # names of the pages that are notebooks on the site
 ) -> str:
     "Point links to executed chapters at their notebooks."
 
     def target(match: re.Match) -> str:
         page = posixpath.normpath(posixpath.join(folder, match["page"]))
-        return f"]({match['page']}.ipynb{match['anchor'] or ''})" if page in executed else match[0]
+        return f"]({match['page']}.ipynb{match['anchor'] or ''})" if page in notebooks else match[0]
 
     return _LINK.sub(target, text)
 
@@ -106,7 +106,8 @@ def _stage_page(page: str, source: Path, executed: Path, site: Path, notebooks: 
         below = _PAGES_HERE if name == "index" and folder.startswith("nbs/") else ""
         target.write_text(relink(source.read_text(encoding="utf-8"), folder, notebooks) + below, encoding="utf-8")
         return
-    notebook = _tidy_page(_read(executed / f"{page}.ipynb"))
+    done = executed / f"{page}.ipynb"
+    notebook = _tidy_page(_read(done)) if is_executed(source) else module_page(_read(source))
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = relink(cell.source, folder, notebooks)
@@ -121,7 +122,7 @@ def stage_site(
     "Make the folder from which Jupyter Book builds the site."
     root, executed, site = Path(root), Path(executed), Path(site)
     sources = {page: page_source(page, root) for page in toc_pages(root / "_toc.yml")}
-    notebooks = {page for page, source in sources.items() if is_executed(source)}
+    notebooks = {page for page, source in sources.items() if source.suffix == ".ipynb" or is_executed(source)}
     shutil.rmtree(site, ignore_errors=True)
     for page, source in sources.items():
         _stage_page(page, source, executed, site, notebooks)

@@ -120,7 +120,7 @@ class Runner:
         config = training_config(
             model.config,
             iterations=self.plan.iterations_of(variant),
-            batch_size=getattr(model.config, "batch_size", self.plan.batch_size),
+            batch_size=self.plan.batch_size,
             seed=self.seed,
             device=str(self.device),
             progress=self.progress,

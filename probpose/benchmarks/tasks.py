@@ -118,11 +118,7 @@ def _layer_products(
     return call
 
 
-def sampling(
-    plan: SpeedPlan,
-    data: PoseDataset,
-    device: str | torch.device = "cpu",
-) -> pd.DataFrame:  # a row per round
+def sampling(plan: SpeedPlan, data: PoseDataset, device: str | torch.device = "cpu") -> pd.DataFrame:  # a row per round
     "Drawing all hypotheses of a batch of images: the fast inverse against FrEIA's graph as it is normally used."
     model = PoseFlow(poseflow_config(plan.model)).to(device).eval()
     with torch.no_grad():
@@ -164,9 +160,7 @@ def _compare_training(
 
 
 def training_iteration(
-    plan: SpeedPlan,
-    data: PoseDataset,
-    device: str | torch.device = "cpu",
+    plan: SpeedPlan, data: PoseDataset, device: str | torch.device = "cpu"
 ) -> pd.DataFrame:  # a row per round
     "A full iteration, the critic's steps and the flow's: the library's loop against the straightforward one."
     model = PoseFlow(poseflow_config(plan.model))
@@ -196,9 +190,7 @@ def _diffusion_calls(
 
 
 def diffusion_sampling(
-    plan: SpeedPlan,
-    data: PoseDataset,
-    device: str | torch.device = "cpu",
+    plan: SpeedPlan, data: PoseDataset, device: str | torch.device = "cpu"
 ) -> pd.DataFrame:  # a row per task and round
     "Drawing hypotheses by ancestral sampling, against embedding once for each hypothesis and once more in every step."
     model, parts = DiffPose(diffpose_config(plan.model)).to(device).eval(), []
@@ -263,9 +255,7 @@ def few_steps(
 
 # %% ../../nbs/benchmarks/05_tasks.ipynb #26e3ae67
 def diffusion_training(
-    plan: SpeedPlan,
-    data: PoseDataset,
-    device: str | torch.device = "cpu",
+    plan: SpeedPlan, data: PoseDataset, device: str | torch.device = "cpu"
 ) -> pd.DataFrame:  # a row per round
     "A training iteration of DiffPose: the library's loop against the straightforward one."
     model = DiffPose(diffpose_config(plan.model))
@@ -274,9 +264,7 @@ def diffusion_training(
 
 
 def lifting_training(
-    plan: SpeedPlan,
-    data: PoseDataset,
-    device: str | torch.device = "cpu",
+    plan: SpeedPlan, data: PoseDataset, device: str | torch.device = "cpu"
 ) -> pd.DataFrame:  # a row per round
     """A training iteration of ElePose with its own batch: the library's loop against the straightforward one, for the
     network that the book trains and for the paper's.
@@ -293,10 +281,7 @@ def lifting_training(
 
 
 def components(
-    plan: SpeedPlan,
-    data: PoseDataset,
-    device: str | torch.device = "cpu",
-    copies: int = 32,
+    plan: SpeedPlan, data: PoseDataset, device: str | torch.device = "cpu", copies: int = 32
 ) -> pd.DataFrame:  # a row per round
     """Principal components of many 2D poses: summaries of batches, merged, against a singular value decomposition of
     all poses at once.
@@ -320,10 +305,7 @@ def components(
 
 
 def seeds_together(
-    plan: SpeedPlan,
-    data: PoseDataset,
-    device: str | torch.device = "cpu",
-    seeds: int = 5,
+    plan: SpeedPlan, data: PoseDataset, device: str | torch.device = "cpu", seeds: int = 5
 ) -> pd.DataFrame:  # a row per round
     """A training iteration of several seeds: one after the other against stacked.
 
@@ -345,9 +327,7 @@ def seeds_together(
 
 # %% ../../nbs/benchmarks/05_tasks.ipynb #85e6b5c5
 def gaussian_fitting(
-    plan: SpeedPlan,
-    data: PoseDataset,
-    device: str | torch.device = "cpu",
+    plan: SpeedPlan, data: PoseDataset, device: str | torch.device = "cpu"
 ) -> pd.DataFrame:  # a row per round
     """Fitting rotated Gaussians to heatmaps: all maps at once against curve_fit in as many processes as torch has
     threads.
@@ -470,9 +450,7 @@ def _guesses(plan: SpeedPlan, data: PoseDataset, device: str | torch.device) -> 
 
 
 def scores(
-    plan: SpeedPlan,
-    data: PoseDataset,
-    device: str | torch.device = "cpu",
+    plan: SpeedPlan, data: PoseDataset, device: str | torch.device = "cpu"
 ) -> pd.DataFrame:  # a row per task and round
     "The Correct Poses Score without alignment against both loops, and PA-MPJPE against the SVD."
     guesses, target = _guesses(plan, data, device)

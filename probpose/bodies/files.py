@@ -20,10 +20,7 @@ from torch import Tensor
 from ..core.errors import DataFileError, ShapeError
 
 # %% ../../nbs/bodies/03_files.ipynb #257438ae
-_LICENCES = {
-    "smplx": ("SMPLX_NEUTRAL.npz", "smpl-x.is.tue.mpg.de"),
-    "smpl": ("SMPL_NEUTRAL.npz", "smpl.is.tue.mpg.de"),
-}
+_LICENCES = {"smplx": ("SMPLX_NEUTRAL.npz", "smpl-x.is.tue.mpg.de"), "smpl": ("SMPL_NEUTRAL.npz", "smpl.is.tue.mpg.de")}
 
 BODY_ARRAYS = ("v_template", "f", "weights", "J_regressor", "kintree_table", "posedirs", "shapedirs")
 

@@ -114,10 +114,7 @@ def retarget(
     return local_rotations(result, body.parents)
 
 
-def bone_angles(
-    body: Body,
-    motions: Motions,
-) -> Tensor:  # (N, 16) degrees
+def bone_angles(body: Body, motions: Motions) -> Tensor:  # (N, 16) degrees
     "Angles between the bones of the 17 source joints and those of the body's own 17 points, mean shape."
     own = body.points("h36m_17", motions.rotations.to(body.rest), torch.zeros(body.num_betas).to(body.rest)).to(
         motions.poses

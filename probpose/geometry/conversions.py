@@ -93,10 +93,7 @@ def rest_pose(
 
 # %% ../../nbs/geometry/02_conversions.ipynb #f20fc606
 _MIDPOINTS: Mapping[str, tuple[Mapping[str, float], ...]] = MappingProxyType(
-    {
-        "pelvis": ({"left_hip": 0.5, "right_hip": 0.5},),
-        "thorax": ({"left_shoulder": 0.5, "right_shoulder": 0.5},),
-    }
+    {"pelvis": ({"left_hip": 0.5, "right_hip": 0.5},), "thorax": ({"left_shoulder": 0.5, "right_shoulder": 0.5},)}
 )
 
 

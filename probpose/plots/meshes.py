@@ -277,17 +277,7 @@ def mesh_figure(
         flat = flat[kept]
     sideways = _find_sideways(view) if arrangement == "row" else None
     owned, drawn = _draw_bodies(
-        fig,
-        points,
-        corners,
-        names,
-        colours,
-        intensity_title,
-        truth,
-        sideways,
-        flat,
-        mask,
-        map_size,
+        fig, points, corners, names, colours, intensity_title, truth, sideways, flat, mask, map_size
     )
     limits = None
     if image is not None:

@@ -199,9 +199,5 @@ def method_selector(
     else:
         limits = tuple(zip(np.concatenate(seen).min(0) - 1, np.concatenate(seen).max(0) + 1)) if seen else None
     return lay_out_selector(
-        fig,
-        method_menu(list(methods), owned, first),
-        add_floor(fig, np.concatenate(points)),
-        limits,
-        view,
+        fig, method_menu(list(methods), owned, first), add_floor(fig, np.concatenate(points)), limits, view
     )

@@ -111,10 +111,7 @@ class ElePoseRecipe(Recipe):
         if variant == "synthetic":
             return with_true_keypoints(
                 load(
-                    "synthetic",
-                    split="train",
-                    size=run.plan.train_frames,
-                    seed=0 if run.dataset != "synthetic" else 1,
+                    "synthetic", split="train", size=run.plan.train_frames, seed=0 if run.dataset != "synthetic" else 1
                 )
             )
         if variant == "tripod":

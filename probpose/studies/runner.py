@@ -74,11 +74,7 @@ class Runner:
         "Frames of another world than the training's."
         return self.recipe.load_transfer(self)
 
-    def remember(
-        self,
-        name: str,
-        make: Callable[[], Any],
-    ) -> Any:
+    def remember(self, name: str, make: Callable[[], Any]) -> Any:
         "What `make` gives, made once for this run: for what a recipe derives from the data."
         if name not in self._remembered:
             self._remembered[name] = make()

@@ -1,5 +1,8 @@
 "Data that several test files look at."
 
+import math
+
+import numpy as np
 import pytest
 
 from probpose.bodies.body import load_body
@@ -24,3 +27,17 @@ def body():
     "The open body."
     pytest.importorskip("smplx")
     return load_body()
+
+
+@pytest.fixture(scope="session")
+def turn():
+    def make(axis, degrees):
+        "A rotation matrix, written out."
+        c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        return {
+            "x": np.array([[1, 0, 0], [0, c, -s], [0, s, c]]),
+            "y": np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]),
+            "z": np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]),
+        }[axis]
+
+    return make

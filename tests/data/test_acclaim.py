@@ -1,7 +1,5 @@
 "ASF and AMC files, against the definition and damaged."
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -48,17 +46,7 @@ def write(folder, name, text):
     return folder / name
 
 
-def turn(axis, degrees):
-    "A rotation matrix, written out."
-    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    return {
-        "x": np.array([[1, 0, 0], [0, c, -s], [0, s, c]]),
-        "y": np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]),
-        "z": np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]),
-    }[axis]
-
-
-def test_acclaim_angles_are_meant_in_the_bone_s_own_frame(tmp_path):
+def test_acclaim_angles_are_meant_in_the_bone_s_own_frame(tmp_path, turn):
     "Against the definition C R C⁻¹ with R = Rz Ry Rx, multiplied out in NumPy."
     motion = read_amc(write(tmp_path, "leg.amc", AMC), write(tmp_path, "leg.asf", ASF), dtype=torch.float64)
     frame = turn("z", 20)

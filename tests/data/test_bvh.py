@@ -1,7 +1,5 @@
 "BVH files, against the definition and damaged."
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -37,17 +35,7 @@ def write(folder, name, text):
     return folder / name
 
 
-def turn(axis, degrees):
-    "A rotation matrix, written out."
-    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    return {
-        "x": np.array([[1, 0, 0], [0, c, -s], [0, s, c]]),
-        "y": np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]),
-        "z": np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]),
-    }[axis]
-
-
-def test_bvh_follows_each_joint_s_own_channel_order(tmp_path):
+def test_bvh_follows_each_joint_s_own_channel_order(tmp_path, turn):
     motion = read_bvh(write(tmp_path, "leg.bvh", BVH), dtype=torch.float64)
     hip = turn("z", 10) @ turn("y", 20) @ turn("x", 30)
     knee = hip @ turn("z", 40) @ turn("x", 50) @ turn("y", 60)

@@ -79,11 +79,7 @@ def test_same_seed_same_numbers(Frames):
 
 def test_one_hypothesis_and_missing_labels(Frames, values):
     frame = evaluate(
-        lambda d, n, generator: d.truth[None] * 1.0,
-        Frames(5, labels=False),
-        n=1,
-        protocols=("mpjpe", "cps"),
-        **QUIET,
+        lambda d, n, generator: d.truth[None] * 1.0, Frames(5, labels=False), n=1, protocols=("mpjpe", "cps"), **QUIET
     )
     assert set(frame.metric) == {"mpjpe", "cps"} and set(frame.statistic) == {"best", "mean", "median", "worst"}
     assert values(frame, "mpjpe", "best").max() == 0 and (frame.action == "").all() and not frame.hard.any()

@@ -7,13 +7,7 @@ import torch
 
 from probpose.core.batches import copy_with, map_tensors
 from probpose.core.devices import make_generator
-from probpose.core.errors import (
-    ConfigError,
-    DegeneratePoseError,
-    NotFiniteError,
-    ShapeError,
-    UnknownNameError,
-)
+from probpose.core.errors import ConfigError, DegeneratePoseError, NotFiniteError, ShapeError, UnknownNameError
 from probpose.evidence.detections import Detections, gaussians_from_scores
 from probpose.evidence.fitting import draw_gaussians
 from probpose.evidence.gaussians import covariance_from_axes

@@ -10,14 +10,8 @@ import pytest
 import torch
 from scipy.optimize import least_squares
 
-from probpose.core.batches import copy_with
 from probpose.core.devices import make_generator
-from probpose.core.errors import (
-    ConfigError,
-    NotFiniteError,
-    ProbposeError,
-    ShapeError,
-)
+from probpose.core.errors import ConfigError, NotFiniteError, ProbposeError, ShapeError
 from probpose.evidence.fitting import draw_gaussians, fit_gaussians
 from probpose.evidence.gaussians import covariance_from_axes, render_gaussians
 
@@ -56,27 +50,11 @@ def covariance_of(params):
     return covariance_from_axes(torch.tensor([params[3], params[5]]), torch.tensor(params[4])).numpy()
 
 
-def some_maps(kind, n=6, seed=0):
-    g = make_generator(seed)
-    if kind == "truncated":
-        return render_gaussians(draw_gaussians(n, g, centres=(-3.0, 4.0)))
-    if kind == "clean":
-        return render_gaussians(draw_gaussians(n, g, widths=(2.0, 2.05)))
-    if kind == "narrow":
-        return render_gaussians(draw_gaussians(n, g, widths=(0.6, 1.5)))
-    if kind == "two_peaked":
-        first, second = (draw_gaussians(n, g, widths=(2.0, 4.0)) for _ in range(2))
-        near = copy_with(first, mean=first.mean + 6 * torch.randn(n, 2, generator=g), amplitude=second.amplitude)
-        return render_gaussians(first) + render_gaussians(near)
-    maps = render_gaussians(draw_gaussians(n, g))
-    return maps if kind == "rotated" else maps + 0.05 * torch.randn(maps.shape, generator=g)
-
-
 KINDS = ("clean", "rotated", "narrow", "noisy", "two_peaked", "truncated")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_cost_is_never_above_scipy(kind):
+def test_cost_is_never_above_scipy(kind, some_maps):
     maps = some_maps(kind)
     fitted = fit_gaussians(maps)
     assert fitted.converged.all()
@@ -86,7 +64,7 @@ def test_cost_is_never_above_scipy(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_optimum_is_scipys(kind):
+def test_the_optimum_is_scipys(kind, some_maps):
     "SciPy, started at our answer with tight tolerances, stays there; and the answer is a minimum, not a mere halt."
     maps = some_maps(kind, seed=1)
     fitted = fit_gaussians(maps)
@@ -108,7 +86,7 @@ def test_true_parameters_come_back_from_clean_and_truncated_maps():
         assert torch.allclose(fitted.covariance, truth.covariance, rtol=2e-3, atol=5e-3)
 
 
-def test_single_and_double_precision_agree_and_shapes_are_kept():
+def test_single_and_double_precision_agree_and_shapes_are_kept(some_maps):
     maps = some_maps("two_peaked", 6).view(2, 3, 64, 64)
     single, double = fit_gaussians(maps), fit_gaussians(maps.double())
     assert (
@@ -122,14 +100,14 @@ def test_single_and_double_precision_agree_and_shapes_are_kept():
     assert fit_gaussians(maps[:0]).mean.shape == (0, 3, 2)
 
 
-def test_a_map_does_not_influence_its_neighbours():
+def test_a_map_does_not_influence_its_neighbours(some_maps):
     maps = torch.cat([some_maps("noisy", 5), torch.zeros(1, 64, 64), some_maps("rotated", 5)])
     together, alone = fit_gaussians(maps), [fit_gaussians(m) for m in maps]
     assert torch.allclose(together.mean, torch.stack([a.mean for a in alone]), atol=1e-3)
     assert torch.equal(fit_gaussians(maps, chunk=3).converged, together.converged)
 
 
-def test_strange_maps_get_a_defined_answer():
+def test_strange_maps_get_a_defined_answer(some_maps):
     maps = torch.zeros(6, 64, 64)
     maps[1] = -3.0
     maps[2] = 0.7

@@ -8,11 +8,7 @@ import torch
 
 from probpose.core.batches import copy_with
 from probpose.core.devices import make_generator
-from probpose.core.errors import (
-    ConfigError,
-    NotFiniteError,
-    ShapeError,
-)
+from probpose.core.errors import ConfigError, NotFiniteError, ShapeError
 from probpose.evidence.simulated import DetectorConfig, SimulatedDetector, self_occluded
 from probpose.models.poseflow.condition import uncertain_joints
 

@@ -15,14 +15,7 @@ from probpose.geometry.conversions import (
     kinematic_chain_matrix,
     rest_pose,
 )
-from probpose.geometry.skeletons import (
-    COCO_17,
-    H36M_17,
-    MPII_16,
-    ROOT_FREE_16,
-    SKELETONS,
-    Skeleton,
-)
+from probpose.geometry.skeletons import COCO_17, H36M_17, MPII_16, ROOT_FREE_16, SKELETONS, Skeleton
 
 NAMES = list(SKELETONS)
 

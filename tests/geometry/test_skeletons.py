@@ -6,9 +6,7 @@ import pytest
 import torch
 
 from probpose.core.errors import ShapeError, SkeletonError, UnknownNameError
-from probpose.geometry.conversions import (
-    convert,
-)
+from probpose.geometry.conversions import convert
 from probpose.geometry.skeletons import (
     CPS_JOINTS,
     H36M_17,

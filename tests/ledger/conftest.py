@@ -4,12 +4,7 @@ import dataclasses
 
 import pytest
 
-from probpose.ledger.results import (
-    Result,
-    load_results,
-    record,
-    save_result,
-)
+from probpose.ledger.results import Result, load_results, record, save_result
 
 
 @pytest.fixture(scope="session")

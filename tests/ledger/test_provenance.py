@@ -10,10 +10,7 @@ import pytest
 
 from probpose.ledger.places import book_folder
 from probpose.ledger.provenance import ABSOLUTE_PATH, anonymise, code_version, provenance
-from probpose.ledger.results import (
-    load_result,
-    save_result,
-)
+from probpose.ledger.results import load_result, save_result
 
 BOOK = book_folder()
 

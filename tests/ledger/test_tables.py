@@ -7,11 +7,7 @@ import pandas as pd
 import pytest
 
 from probpose.core.errors import ConfigError
-from probpose.ledger.results import (
-    load_results,
-    record,
-    save_result,
-)
+from probpose.ledger.results import load_results, record, save_result
 from probpose.ledger.tables import SMOKE, claims_table, comparison_table, registry_table
 
 

@@ -4,13 +4,7 @@ import pytest
 import torch
 
 from probpose.core.errors import ConfigError, ShapeError, UnknownNameError
-from probpose.losses.hypotheses import (
-    best_of_m_loss,
-    deterministic_loss,
-    heatmap_loss,
-    hypothesis_covariance,
-    l2d,
-)
+from probpose.losses.hypotheses import best_of_m_loss, deterministic_loss, heatmap_loss, hypothesis_covariance, l2d
 
 DTYPES = (torch.float32, torch.float64)
 

@@ -7,17 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from probpose.core.errors import (
-    NotFiniteError,
-    ShapeError,
-    UnknownNameError,
-)
+from probpose.core.errors import NotFiniteError, ShapeError, UnknownNameError
 from probpose.metrics.calibration import calibration_error, calibration_ranks
-from probpose.metrics.pose import (
-    cps,
-    mpjpe,
-    pve,
-)
+from probpose.metrics.pose import cps, mpjpe, pve
 from probpose.metrics.scores import crps, energy_score
 from probpose.metrics.sets import STATISTICS, axis_spread, best_of, spread_3d, summarise_chunks, summarise_hypotheses
 

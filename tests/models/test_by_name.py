@@ -2,10 +2,7 @@
 
 import pytest
 
-from probpose.core.errors import (
-    ConfigError,
-    UnknownNameError,
-)
+from probpose.core.errors import ConfigError, UnknownNameError
 from probpose.models import build
 
 

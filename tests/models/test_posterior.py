@@ -3,12 +3,7 @@
 import pytest
 import torch
 
-from probpose.core.errors import (
-    ConfigError,
-    DensityError,
-    NotFiniteError,
-    ShapeError,
-)
+from probpose.core.errors import ConfigError, DensityError, NotFiniteError, ShapeError
 from probpose.evidence.detections import Detections
 from probpose.models import build
 from probpose.models.baselines.martinez import Martinez

@@ -3,10 +3,7 @@
 import pytest
 
 import probpose
-from probpose.core.errors import (
-    CheckpointError,
-    UnknownNameError,
-)
+from probpose.core.errors import CheckpointError, UnknownNameError
 from probpose.core.storage import load_tensors, save_tensors
 from probpose.models import build
 from probpose.models.poseflow.model import PoseFlow

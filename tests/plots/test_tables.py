@@ -14,9 +14,7 @@ SCORES = pd.DataFrame(
         if (v, m) != ("c", "pck")
     ]
 )
-FIGURES = {
-    "scores": lambda: score_heatmap(SCORES),
-}
+FIGURES = {"scores": lambda: score_heatmap(SCORES)}
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -14,9 +14,7 @@ COSTS = pd.DataFrame(
     ]
     + [dict(variant="one step", seconds=0.05, value=63.0)]
 )
-FIGURES = {
-    "tradeoff": lambda: tradeoff_figure(COSTS, within=(60.48, 0.01)),
-}
+FIGURES = {"tradeoff": lambda: tradeoff_figure(COSTS, within=(60.48, 0.01))}
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -6,11 +6,7 @@ import pytest
 import torch
 
 from probpose.core.devices import make_generator
-from probpose.core.errors import (
-    ConfigError,
-    NotFiniteError,
-    ShapeError,
-)
+from probpose.core.errors import ConfigError, NotFiniteError, ShapeError
 from probpose.vision.accuracy import keypoint_pck, mass_calibration
 from probpose.vision.detections import ImageDetections
 from probpose.vision.pictures import heatmap_targets

@@ -8,11 +8,7 @@ import torch
 
 from probpose.core.batches import map_tensors
 from probpose.core.devices import make_generator
-from probpose.core.errors import (
-    ConfigError,
-    NotFiniteError,
-    ShapeError,
-)
+from probpose.core.errors import ConfigError, NotFiniteError, ShapeError
 from probpose.geometry.crops import Crop
 from probpose.vision.detections import ImageDetections
 from probpose.vision.pictures import heatmap_targets

@@ -20,11 +20,7 @@ from probpose.core.storage import save_tensors
 from probpose.geometry.skeletons import COCO_17, MPII_16, POINTS
 from probpose.training.loop import train
 from probpose.training.specs import TrainingConfig
-from probpose.vision.hrnet import (
-    HeatmapDetector,
-    HeatmapDetectorConfig,
-    load_detector,
-)
+from probpose.vision.hrnet import HeatmapDetector, HeatmapDetectorConfig, load_detector
 
 
 def test_one_step_is_determined_by_its_generator(detector, spots, tiny):

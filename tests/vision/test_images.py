@@ -6,13 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from probpose.core.errors import (
-    ConfigError,
-    DataFileError,
-    DegeneratePoseError,
-    NotFiniteError,
-    ShapeError,
-)
+from probpose.core.errors import ConfigError, DataFileError, DegeneratePoseError, NotFiniteError, ShapeError
 from probpose.geometry.crops import Crop, crop_around, crop_box
 from probpose.vision.images import crop_image, read_image
 

@@ -6,10 +6,7 @@ import pytest
 import torch
 
 from probpose.core.devices import make_generator
-from probpose.core.errors import (
-    ConfigError,
-    UnknownNameError,
-)
+from probpose.core.errors import ConfigError, UnknownNameError
 from probpose.vision.vitpose import VitPoseDetector, square_maps
 
 

@@ -221,9 +221,7 @@ class PoseFlow(PosePosterior):
             y=normalise_pose2d(detections.keypoints)[0].transpose(-1, -2).flatten(-2),
             condition=condition_vector(detections),
             covariance=target_covariance(
-                detections,
-                metres_per_pixel=self.config.mm_per_pixel / 1000,
-                doubled=self.config.doubled_target,
+                detections, metres_per_pixel=self.config.mm_per_pixel / 1000, doubled=self.config.doubled_target
             ),
             uncertain=uncertain_joints(detections),
         )

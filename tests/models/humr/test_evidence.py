@@ -6,12 +6,7 @@ import pytest
 import torch
 
 from probpose.core.devices import make_generator
-from probpose.core.errors import (
-    ConfigError,
-    DegeneratePoseError,
-    NotFiniteError,
-    ShapeError,
-)
+from probpose.core.errors import ConfigError, DegeneratePoseError, NotFiniteError, ShapeError
 from probpose.evidence.detections import Detections
 from probpose.models.humr.evidence import pool_samples
 

@@ -6,16 +6,11 @@ import pytest
 import torch
 
 from probpose.core.devices import make_generator
-from probpose.core.errors import (
-    ConfigError,
-    DensityError,
-)
+from probpose.core.errors import ConfigError, DensityError
 from probpose.core.storage import load_tensors
 from probpose.geometry.crops import crop_coordinates
 from probpose.models.humr.hypotheses import BodyHypotheses
-from probpose.models.humr.networks import (
-    project_to_crop,
-)
+from probpose.models.humr.networks import project_to_crop
 from probpose.models.humr.objective import loss_weights
 from probpose.models.pretrained import load_pretrained
 

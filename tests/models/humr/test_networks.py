@@ -7,19 +7,10 @@ import roma
 import torch
 
 from probpose.core.devices import make_generator
-from probpose.core.errors import (
-    ShapeError,
-)
+from probpose.core.errors import ShapeError
 from probpose.geometry.crops import crop_coordinates
 from probpose.geometry.rotations import pack_rotations, unpack_rotations
-from probpose.models.humr.networks import (
-    DIM,
-    RotationFlow,
-    full_translation,
-    inside_mask,
-    pack_masks,
-    project_to_crop,
-)
+from probpose.models.humr.networks import DIM, RotationFlow, full_translation, inside_mask, pack_masks, project_to_crop
 
 
 @pytest.mark.parametrize("kind", ["affine", "additive"])

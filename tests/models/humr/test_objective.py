@@ -6,11 +6,7 @@ import pytest
 import torch
 
 from probpose.core.devices import make_generator
-from probpose.core.errors import (
-    ConfigError,
-    ShapeError,
-    UnknownNameError,
-)
+from probpose.core.errors import ConfigError, ShapeError, UnknownNameError
 from probpose.losses.bodies import mask_loss, orthonormality_loss, reprojection_loss
 from probpose.losses.mmd import jointwise_mmd, mmd
 from probpose.models.humr.config import HuMRConfig

@@ -4,9 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from probpose.core.errors import (
-    CheckpointError,
-)
+from probpose.core.errors import CheckpointError
 from probpose.models.humr.config import HuMRConfig
 from probpose.models.humr.model import HuMR, supervision_ablation
 from probpose.models.humr.prohmr import ProHMR, ProHMRConfig, component_ablation

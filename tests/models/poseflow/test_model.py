@@ -7,10 +7,7 @@ import torch
 
 import probpose
 from probpose.core.batches import FeatureBatch
-from probpose.core.errors import (
-    ConfigError,
-    UnknownNameError,
-)
+from probpose.core.errors import ConfigError, UnknownNameError
 from probpose.core.storage import load_tensors
 from probpose.evidence.detections import Detections
 from probpose.models import build

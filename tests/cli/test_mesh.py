@@ -66,8 +66,10 @@ def keypoints(tmp_path):
     return tmp_path / "person.json"
 
 
-def run(*words):
-    return CliRunner().invoke(app, ["mesh", *(str(word) for word in words)])
+def run(*files, **options):
+    "`probpose mesh` with files and `--options`."
+    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
+    return CliRunner().invoke(app, ["mesh", *map(str, [*files, *words])])
 
 
 def refused(done, *words):
@@ -76,17 +78,7 @@ def refused(done, *words):
 
 def test_keypoints_become_bodies_in_files(photograph, keypoints, weights, tmp_path):
     done = run(
-        photograph,
-        "--keypoints",
-        keypoints,
-        "--weights",
-        weights,
-        "--hypotheses",
-        3,
-        "--out",
-        tmp_path / "new" / "bodies",
-        "--device",
-        "cpu",
+        photograph, keypoints=keypoints, weights=weights, hypotheses=3, out=tmp_path / "new" / "bodies", device="cpu"
     )
     assert done.exit_code == 0, done.output
     assert (
@@ -116,19 +108,7 @@ def test_keypoints_become_bodies_in_files(photograph, keypoints, weights, tmp_pa
 @pytest.mark.parametrize("form", ["obj", "gltf"])
 def test_other_formats(form, photograph, keypoints, weights, tmp_path):
     done = run(
-        photograph,
-        "--keypoints",
-        keypoints,
-        "--weights",
-        weights,
-        "--hypotheses",
-        1,
-        "--format",
-        form,
-        "--out",
-        tmp_path / "out",
-        "--device",
-        "cpu",
+        photograph, keypoints=keypoints, weights=weights, hypotheses=1, format=form, out=tmp_path / "out", device="cpu"
     )
     assert done.exit_code == 0 and (tmp_path / f"out/person_00.{form}").stat().st_size > 1e5, done.output
 
@@ -138,18 +118,12 @@ def test_the_seed_decides(photograph, keypoints, weights, tmp_path):
         assert (
             run(
                 photograph,
-                "--keypoints",
-                keypoints,
-                "--weights",
-                weights,
-                "--hypotheses",
-                2,
-                "--seed",
-                seed,
-                "--out",
-                tmp_path / name,
-                "--device",
-                "cpu",
+                keypoints=keypoints,
+                weights=weights,
+                hypotheses=2,
+                seed=seed,
+                out=tmp_path / name,
+                device="cpu",
             ).exit_code
             == 0
         )
@@ -163,17 +137,7 @@ def test_several_people_have_files_of_their_own(photograph, weights, tmp_path):
     two = torch.stack([PERSON, PERSON * 0.6 + 20])
     np.savez(tmp_path / "people.npz", keypoints=two.numpy())
     done = run(
-        photograph,
-        "--keypoints",
-        tmp_path / "people.npz",
-        "--weights",
-        weights,
-        "--hypotheses",
-        2,
-        "--out",
-        tmp_path / "out",
-        "--device",
-        "cpu",
+        photograph, keypoints=tmp_path / "people.npz", weights=weights, hypotheses=2, out=tmp_path / "out", device="cpu"
     )
     assert done.exit_code == 0 and {p.name for p in (tmp_path / "out").iterdir()} == {
         f"person_{i:02d}.{form}" for i in (0, 1) for form in ("npz", "glb")
@@ -181,17 +145,7 @@ def test_several_people_have_files_of_their_own(photograph, weights, tmp_path):
     boxes = [np.load(tmp_path / f"out/person_{i:02d}.npz")["box"] for i in (0, 1)]
     assert boxes[1][2] == pytest.approx(0.6 * boxes[0][2])
     assert refused(
-        run(
-            photograph,
-            "--keypoints",
-            tmp_path / "people.npz",
-            "--box",
-            "300,200,300",
-            "--weights",
-            weights,
-            "--out",
-            tmp_path / "out",
-        ),
+        run(photograph, keypoints=tmp_path / "people.npz", box="300,200,300", weights=weights, out=tmp_path / "out"),
         "one person",
     )
 
@@ -202,54 +156,29 @@ def test_other_joint_orders(photograph, weights, tmp_path):
     )
     done = run(
         photograph,
-        "--keypoints",
-        tmp_path / "h36m.json",
-        "--skeleton",
-        "h36m_17",
-        "--weights",
-        weights,
-        "--hypotheses",
-        1,
-        "--out",
-        tmp_path / "out",
-        "--device",
-        "cpu",
+        keypoints=tmp_path / "h36m.json",
+        skeleton="h36m_17",
+        weights=weights,
+        hypotheses=1,
+        out=tmp_path / "out",
+        device="cpu",
     )
     assert done.exit_code == 0, done.output
     np.savez(tmp_path / "mpii.npz", keypoints=np.random.default_rng(0).uniform(100, 300, (1, 16, 2)))
     assert refused(
-        run(photograph, "--keypoints", tmp_path / "mpii.npz", "--weights", weights, "--out", tmp_path / "out"),
-        "17",
-        "--skeleton",
+        run(photograph, keypoints=tmp_path / "mpii.npz", weights=weights, out=tmp_path / "out"), "17", "--skeleton"
     )
 
 
 def test_without_a_file_the_packaged_detector_looks_at_the_box(photograph, weights, seer, tmp_path):
     done = run(
-        photograph,
-        "--box",
-        "200,240,180",
-        "--weights",
-        weights,
-        "--hypotheses",
-        2,
-        "--focal",
-        900,
-        "--out",
-        tmp_path / "out",
-        "--device",
-        "cpu",
+        photograph, box="200,240,180", weights=weights, hypotheses=2, focal=900, out=tmp_path / "out", device="cpu"
     )
     assert done.exit_code == 0, done.output
     assert np.allclose(
         np.load(tmp_path / "out/person_00.npz")["box"], [-120 / 900, 0, 180 / 900], atol=1e-6
     ) and seer.seen[0].shape == (1, 256, 256, 3)
-    assert (
-        run(
-            photograph, "--weights", weights, "--hypotheses", 1, "--out", tmp_path / "whole", "--device", "cpu"
-        ).exit_code
-        == 0
-    )
+    assert run(photograph, weights=weights, hypotheses=1, out=tmp_path / "whole", device="cpu").exit_code == 0
     assert np.allclose(np.load(tmp_path / "whole/person_00.npz")["box"], [0, 0, 640 / 800], atol=1e-6), (
         "the square around the whole image"
     )
@@ -262,59 +191,29 @@ def test_heatmaps_over_the_box(photograph, weights, tmp_path):
     np.savez(tmp_path / "maps.npz", heatmaps=maps[None].numpy())
     done = run(
         photograph,
-        "--heatmaps",
-        tmp_path / "maps.npz",
-        "--box",
-        "320,240,400",
-        "--weights",
-        weights,
-        "--hypotheses",
-        2,
-        "--out",
-        tmp_path / "out",
-        "--device",
-        "cpu",
+        heatmaps=tmp_path / "maps.npz",
+        box="320,240,400",
+        weights=weights,
+        hypotheses=2,
+        out=tmp_path / "out",
+        device="cpu",
     )
     assert done.exit_code == 0, done.output
     np.savez(tmp_path / "zeros.npz", heatmaps=np.zeros((1, 17, 64, 64), np.float32))
     assert refused(
-        run(
-            photograph,
-            "--heatmaps",
-            tmp_path / "zeros.npz",
-            "--box",
-            "320,240,400",
-            "--weights",
-            weights,
-            "--out",
-            tmp_path / "none",
-        ),
+        run(photograph, heatmaps=tmp_path / "zeros.npz", box="320,240,400", weights=weights, out=tmp_path / "none"),
         "expected",
     )
     (tmp_path / "bad.npz").write_bytes(b"PK")
     assert refused(
-        run(photograph, "--heatmaps", tmp_path / "bad.npz", "--weights", weights, "--out", tmp_path / "none"),
-        "bad.npz",
-        "expected",
+        run(photograph, heatmaps=tmp_path / "bad.npz", weights=weights, out=tmp_path / "none"), "bad.npz", "expected"
     )
     assert not (tmp_path / "none").exists()
 
 
 def test_another_body_is_used_and_said(photograph, keypoints, weights, tmp_path):
     done = run(
-        photograph,
-        "--keypoints",
-        keypoints,
-        "--weights",
-        weights,
-        "--body",
-        "open",
-        "--hypotheses",
-        1,
-        "--out",
-        tmp_path / "out",
-        "--device",
-        "cpu",
+        photograph, keypoints=keypoints, weights=weights, body="open", hypotheses=1, out=tmp_path / "out", device="cpu"
     )
     assert done.exit_code == 0 and "note" not in done.output, done.output
 
@@ -351,7 +250,7 @@ def test_a_mistake_is_one_sentence_and_leaves_no_file(
     monkeypatch.delenv("PROBPOSE_BODIES", raising=False)
     (tmp_path / "lost.json").write_text(json.dumps({"keypoints": PERSON.tolist(), "scores": [0.0] * 17}))
     given = () if "--weights" in words else ("--weights", weights)
-    done = run(*words, *given, "--out", tmp_path / "out")
+    done = run(*words, *given, out=tmp_path / "out")
     assert refused(done, said, "Error"), done.output
     assert not (tmp_path / "out").exists()
 
@@ -359,19 +258,7 @@ def test_a_mistake_is_one_sentence_and_leaves_no_file(
 def test_a_folder_that_is_a_file(photograph, keypoints, weights, tmp_path):
     (tmp_path / "taken").touch()
     assert refused(
-        run(
-            photograph,
-            "--keypoints",
-            keypoints,
-            "--weights",
-            weights,
-            "--hypotheses",
-            1,
-            "--out",
-            tmp_path / "taken",
-            "--device",
-            "cpu",
-        ),
+        run(photograph, keypoints=keypoints, weights=weights, hypotheses=1, out=tmp_path / "taken", device="cpu"),
         "could not write",
     )
 
@@ -389,17 +276,7 @@ def test_a_joint_that_was_not_found_is_nowhere(photograph, weights, tmp_path):
         points[9] = torch.tensor(where)
         (tmp_path / "p.json").write_text(json.dumps({"keypoints": points.tolist(), "scores": scores}))
         done = run(
-            photograph,
-            "--keypoints",
-            tmp_path / "p.json",
-            "--weights",
-            weights,
-            "--hypotheses",
-            2,
-            "--out",
-            tmp_path / "out",
-            "--device",
-            "cpu",
+            photograph, keypoints=tmp_path / "p.json", weights=weights, hypotheses=2, out=tmp_path / "out", device="cpu"
         )
         assert done.exit_code == 0, done.output
         answers.append(np.load(tmp_path / "out/person_00.npz"))
@@ -412,7 +289,6 @@ def test_shares_of_the_image_are_no_pixels(photograph, weights, tmp_path):
     shares = PERSON / torch.tensor([WIDTH, HEIGHT])
     (tmp_path / "p.json").write_text(json.dumps({"keypoints": shares.tolist(), "scores": [1.0] * 17}))
     assert refused(
-        run(photograph, "--keypoints", tmp_path / "p.json", "--weights", weights, "--out", tmp_path / "out"),
-        "width and height",
+        run(photograph, keypoints=tmp_path / "p.json", weights=weights, out=tmp_path / "out"), "width and height"
     )
-    assert refused(run(photograph, "--box", "0.5,0.5,0.8", "--weights", weights, "--out", tmp_path / "out"), "8 pixels")
+    assert refused(run(photograph, box="0.5,0.5,0.8", weights=weights, out=tmp_path / "out"), "8 pixels")

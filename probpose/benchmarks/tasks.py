@@ -395,7 +395,7 @@ def hypotheses_of_one_image(
 ) -> pd.DataFrame:  # a row per round
     "Bodies that explain one image, with densities and projected points: all in one pass against a loop."
     model = HuMR(HuMRConfig.for_tier(plan.model), shared_body(device)).to(device).eval()
-    one, n = random_people(shared_body(), 1, features=model.config.features)["detections"].to(device), plan.alone
+    one, n = random_people(shared_body(), 1, features=model.config.features).detections.to(device), plan.alone
     z = model._latents(n, 1, make_generator(0, device))
 
     def at_once() -> tuple[Tensor, Tensor, Tensor]:

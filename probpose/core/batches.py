@@ -8,7 +8,8 @@ __all__ = ['copy_with', 'map_tensors', 'TensorBatch', 'row_indices', 'tensor_lea
 
 # %% ../../nbs/core/06_batches.ipynb #690b6382
 import hashlib
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -117,10 +118,22 @@ class Table:
         return total.hexdigest()
 
 # %% ../../nbs/core/06_batches.ipynb #cdb855d1
-class PoseBatch(dict):
-    """What a data set gives for some frames, by name: `poses` (B, 17, 3), metres; `keypoints` (B, J, 2), pixels, the
-    true 2D joints; `detections`, the evidence; and what else the data set knows (`images`, `rotations`, `betas`, …).
-    """
+@dataclass(frozen=True, eq=False)
+class PoseBatch(TensorBatch):
+    "What a data set gives for B frames; what it does not know is None."
+
+    detections: Any = None  # the evidence, `evidence.detections.Detections` or `vision.detections.ImageDetections`
+    poses: Tensor | None = None  # (B, 17, 3) metres, root-centred
+    keypoints_true: Tensor | None = None  # (B, J, 2) pixels of the map
+    frames: Tensor | None = None  # (B,) which rows of the data set these are
+    images: Tensor | None = None  # (B, S, S, 3) bytes
+    masks: Tensor | None = None  # (B, S, S) bool: where the person is seen
+    person: Tensor | None = None  # (B, S, S) bool: where the person is, also behind things
+    box: Tensor | None = None  # (B, 3) [c_x, c_y, b] / f of the crop
+    rotations: Tensor | None = None  # (B, 22, 3, 3)
+    betas: Tensor | None = None  # (B, S)
+    visible: Tensor | None = None  # (B, J) bool
+    object_occlusion: Tensor | None = None  # (B,) bool: whether a thing hides the person
 
 
 class FeatureBatch(dict):

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.batches import Table, row_indices, tensor_leaves
+from ..core.batches import PoseBatch, Table, row_indices, tensor_leaves
 from ..core.checks import check_poses
 from ..core.devices import make_generator, single_thread
 from ..core.errors import CheckpointError, ShapeError
@@ -72,19 +72,12 @@ class PoseDataset(Table):
         "Only the hard frames, as the split `hard`."
         return replace(self[self.hard], split="hard")
 
-    def batch(self, indices: Tensor, heatmaps: bool = False) -> dict:  # indices (b,) on the data set's device
-        """`poses (b, 17, 3)`, `keypoints (b, 16, 2)` as detected, `keypoints_true (b, 16, 2)` and `detections`, with
-        their rendered heatmaps if asked for.
-        """
+    def batch(self, indices: Tensor, heatmaps: bool = False) -> PoseBatch:  # indices (b,) on the data set's device
+        "`detections`, with their rendered heatmaps if asked for, `poses (b, 17, 3)` and `keypoints_true (b, 16, 2)`."
         detections = self.detections[indices]
         if heatmaps:
             detections = replace(detections, heatmaps=self.heatmaps(indices))
-        return {
-            "poses": self.poses[indices],
-            "keypoints": detections.keypoints,
-            "keypoints_true": self.keypoints_true[indices],
-            "detections": detections,
-        }
+        return PoseBatch(detections, self.poses[indices], self.keypoints_true[indices])
 
     def heatmaps(self, index=slice(None), sigma_gt: float = 2.0) -> Tensor:  # (n, 16, size, size)
         "The maps that the detector displays for some rows, rendered from the beliefs."

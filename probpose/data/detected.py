@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..bodies.body import load_body
-from ..core.batches import Table, row_indices
+from ..core.batches import PoseBatch, Table, row_indices
 from ..core.checks import check_count
 from ..core.errors import ConfigError
 from ..core.storage import load_tensors, save_tensors
@@ -64,17 +64,12 @@ class DetectedPoses(Table):
         "The detector's maps of some rows."
         return self.maps[row_indices(index, len(self)).to(self.maps.device)].float() / 255
 
-    def batch(self, indices: Tensor, heatmaps: bool = False) -> dict:
-        "`poses`, `keypoints` as detected, `keypoints_true` and `detections`, with heatmaps if asked for."
+    def batch(self, indices: Tensor, heatmaps: bool = False) -> PoseBatch:
+        "`detections`, with heatmaps if asked for, `poses` and `keypoints_true`."
         detections = self.detections[indices]
         if heatmaps:
             detections = replace(detections, heatmaps=self.heatmaps(indices))
-        return {
-            "poses": self.poses[indices],
-            "keypoints": detections.keypoints,
-            "keypoints_true": self.keypoints_true[indices],
-            "detections": detections,
-        }
+        return PoseBatch(detections, self.poses[indices], self.keypoints_true[indices])
 
 # %% ../../nbs/data/15_detected.ipynb #07f01d7d
 @dataclass(frozen=True, repr=False, eq=False)
@@ -129,21 +124,18 @@ class DetectedImages(Table):
             box=self.rendered.box[rows],
         )
 
-    def batch(self, indices: Tensor, heatmaps: bool = True) -> dict:  # indices (b,)
+    def batch(self, indices: Tensor, heatmaps: bool = True) -> PoseBatch:  # indices (b,)
         """`detections` and what is true: poses, rotations, betas, keypoints_true (b, 17, 2), visible (b, 17), masks
         (b, 256, 256), object_occlusion.
         """
-        true = self.rendered.batch(indices)
-        true.pop("images")
-        detections = self.detections(indices)
-        if not heatmaps:
-            detections = replace(detections, heatmaps=None)
-        return true | {
-            "detections": detections,
-            "keypoints_true": true["keypoints_true"][:, :17],
-            "visible": true["visible"][:, :17],
-            "masks": true["mask"],
-        }
+        true, detections = self.rendered.batch(indices), self.detections(indices)
+        return replace(
+            true,
+            detections=detections if heatmaps else replace(detections, heatmaps=None),
+            keypoints_true=true.keypoints_true[:, :17],
+            visible=true.visible[:, :17],
+            images=None,
+        )
 
     def poses_seen(self, chunk: int = 256) -> DetectedPoses:
         "The same people for models of poses: MPII's 16 joints with a Gaussian fitted to each map, `chunk` at a time."

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.batches import Table
+from ..core.batches import PoseBatch, Table
 from ..core.errors import ConfigError, ShapeError
 from .dataset import PoseDataset
 from ..evidence.detections import Detections
@@ -52,15 +52,15 @@ class DetectionDataset(Table):
         "People with an uncertain joint, see `evidence.detections.Detections.hard`."
         return self.detections.hard
 
-    def batch(self, indices: Tensor, heatmaps: bool = False) -> dict:  # indices (b,)
-        "`keypoints (b, J, 2)` and `detections`; raises `ConfigError` for heatmaps, which nobody kept."
+    def batch(self, indices: Tensor, heatmaps: bool = False) -> PoseBatch:  # indices (b,)
+        "`detections`; raises `ConfigError` for heatmaps, which nobody kept."
         if heatmaps and self.detections.heatmaps is None:
             raise ConfigError(
                 "heatmaps: expected detections with heatmaps, got some without; use a model that reads keypoints, or "
                 "Detections.from_heatmaps"
             )
         detections = self.detections[indices]
-        return {"keypoints": detections.keypoints, "detections": detections}
+        return PoseBatch(detections)
 
 # %% ../../nbs/data/13_planar.ipynb #e759631c
 def with_true_keypoints(

@@ -28,7 +28,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..bodies.body import Body, load_body
-from ..core.batches import Table, row_indices
+from ..core.batches import PoseBatch, Table, row_indices
 from ..core.checks import check_count, check_finite
 from ..core.devices import make_generator, single_thread
 from ..core.errors import CheckpointError, ConfigError, DataFileError, DiskError, NoPersonError, ShapeError
@@ -111,13 +111,11 @@ class RenderedDataset(Table):
             replace(self, images=self.images[:, step // 2 :: step, step // 4 :: step].clone())
         )
 
-    def batch(self, indices: Tensor) -> dict:  # indices (b,) on the data set's device
-        """`images (b, 256, 256, 3)` uint8 and, with the fields' names, poses, rotations, betas, keypoints_true,
-        visible, object_occlusion, box; `mask` and `person` as bool (b, 256, 256).
-        """
+    def batch(self, indices: Tensor) -> PoseBatch:  # indices (b,) on the data set's device
+        "All that is known of some pictures: everything but detections."
         names = ("images", "poses", "rotations", "betas", "keypoints_true", "visible", "object_occlusion", "box")
-        masks = {name: unpack_mask(getattr(self, name)[indices]) for name in ("mask", "person")}
-        return {name: getattr(self, name)[indices] for name in names} | masks
+        masks = dict(masks=unpack_mask(self.mask[indices]), person=unpack_mask(self.person[indices]))
+        return PoseBatch(**{name: getattr(self, name)[indices] for name in names}, **masks)
 
 # %% ../../nbs/data/14_rendered.ipynb #442170ad
 @dataclass(frozen=True, eq=False)

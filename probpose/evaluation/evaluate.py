@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..core.batches import PoseBatch, copy_with
 from ..core.checks import check_count, check_poses, choose
 from ..core.devices import make_generator, resolve_device, wants_progress
 from ..core.errors import ConfigError, NotFiniteError, ShapeError
@@ -106,11 +107,11 @@ def with_truth(views: Iterator[tuple[HypothesisView, dict]]) -> Iterator[tuple[H
         yield view, batch
 
 
-def _batches(dataset: Any, size: int, device: torch.device, bar: tqdm, heatmaps: bool) -> Iterator[dict]:
+def _batches(dataset: Any, size: int, device: torch.device, bar: tqdm, heatmaps: bool) -> Iterator[PoseBatch]:
     "Batches in the order of the data set with their `frames`, with heatmaps for a model that reads them."
     for index in torch.arange(len(dataset), device=device).split(size):
         batch = dataset.batch(index, heatmaps=True) if heatmaps else dataset.batch(index)
-        yield {**batch, "frames": index}
+        yield copy_with(batch, frames=index)
         bar.update(len(index))
 
 
@@ -130,15 +131,13 @@ def stream_hypotheses(
     try:
         for batch in _batches(dataset.to(place), size, place, bar, wants_heatmaps(model)):
             with torch.no_grad():
-                sample = sampler_of(_at_frames(model, batch["frames"]))
+                sample = sampler_of(_at_frames(model, batch.frames))
                 hypotheses = _checked(
-                    sample(batch["detections"], n, generator=noise), (n, len(batch["detections"]), 17, 3), "hypotheses"
+                    sample(batch.detections, n, generator=noise), (n, len(batch.detections), 17, 3), "hypotheses"
                 )
-                truth = (
-                    _checked(batch["poses"], tuple(hypotheses.shape[1:]), "poses of the data set")
-                    if "poses" in batch
-                    else None
-                )
+                truth = batch.poses
+                if truth is not None:
+                    truth = _checked(truth, tuple(hypotheses.shape[1:]), "poses of the data set")
                 yield HypothesisView(hypotheses.to(place), truth), batch
     finally:
         bar.close()
@@ -147,18 +146,20 @@ def stream_hypotheses(
 
 # %% ../../nbs/evaluation/02_evaluate.ipynb #a7bb9ca1
 def _mode_columns(
-    model: Any, batch: dict, view: HypothesisView, protocols: Sequence[str]
+    model: Any, batch: PoseBatch, view: HypothesisView, protocols: Sequence[str]
 ) -> dict[tuple[str, str], Tensor]:
     if not hasattr(model, "mode"):
         return {}
-    pose = _checked(model.mode(batch["detections"]), tuple(view.poses.shape[1:]), "mode")
+    pose = _checked(model.mode(batch.detections), tuple(view.poses.shape[1:]), "mode")
     single = HypothesisView(pose[None].to(view.poses), view.target)
     return {(name, "mode"): PROTOCOLS[name].compute(single)[0] for name in protocols}
 
 
-def _columns(model: Any, batch: dict, view: HypothesisView, protocols: Sequence[str]) -> dict[tuple[str, str], Tensor]:
+def _columns(
+    model: Any, batch: PoseBatch, view: HypothesisView, protocols: Sequence[str]
+) -> dict[tuple[str, str], Tensor]:
     "Numbers (B,) of one batch by (metric, statistic)."
-    found, model = {}, _at_frames(model, batch["frames"])
+    found, model = {}, _at_frames(model, batch.frames)
     for name in protocols:
         values = PROTOCOLS[name].compute(view)
         found |= {
@@ -170,7 +171,7 @@ def _columns(model: Any, batch: dict, view: HypothesisView, protocols: Sequence[
     found |= _mode_columns(model, batch, view, protocols)
     found |= {(name, "set"): value for name, value in _set_scores(view).items()}
     if getattr(model, "has_density", False) and view.target is not None:
-        found["nll", "set"] = negative_log_likelihood(model.log_prob(view.target, batch["detections"]))
+        found["nll", "set"] = negative_log_likelihood(model.log_prob(view.target, batch.detections))
     return found
 
 # %% ../../nbs/evaluation/02_evaluate.ipynb #f75d0514
@@ -204,7 +205,7 @@ def _tidy(dataset: Any, columns: dict[tuple[str, str], np.ndarray]) -> pd.DataFr
 # %% ../../nbs/evaluation/02_evaluate.ipynb #99987b59
 def _computable(dataset: Any) -> list[str]:
     "All protocols, or for a data set without 3D poses those that need none, with a warning that names the others."
-    if not len(dataset) or "poses" in dataset.batch(torch.zeros(1, dtype=torch.int64)):
+    if not len(dataset) or dataset.batch(torch.zeros(1, dtype=torch.int64)).poses is not None:
         return list(PROTOCOLS)
     possible = [name for name, protocol in PROTOCOLS.items() if not protocol.needs_truth]
     missing = [name for name in (*PROTOCOLS, "energy_score", "crps", "nll") if name not in possible]

@@ -83,7 +83,7 @@ def draw_hypotheses(
     for view, batch in stream_hypotheses(model, dataset, n, batch_size, seed, device, progress):
         poses.append(view.poses.cpu())
         if hasattr(model, "mode"):
-            modes.append(model.mode(batch["detections"]).cpu())
+            modes.append(model.mode(batch.detections).cpu())
     return StoredHypotheses(model, torch.cat(poses, 1), torch.cat(modes) if modes else None)
 
 # %% ../../nbs/evaluation/04_samplers.ipynb #7220609c
@@ -210,7 +210,7 @@ def _depth_error(model: Any, dataset: Any, frames: int, batch_size: int = 64) ->
             batch = dataset.batch(index, heatmaps=True) if wants_heatmaps(model) else dataset.batch(index)
             pose, truth = (
                 root_centre(t)[:, list(ROOT_FREE_16), 2]
-                for t in (model.mode(batch["detections"]).to(index.device), batch["poses"])
+                for t in (model.mode(batch.detections).to(index.device), batch.poses)
             )
             errors.append((pose - truth).square().mean(1))
     return float(torch.cat(errors).mean().sqrt())

@@ -167,7 +167,7 @@ def implied_error(model: DiffPose, frames: PoseDataset, count: int = 32, draws: 
     """
     index, source = torch.arange(min(count, len(frames))), make_generator(0, model.device)
     evidence, poses = (
-        frames.batch(index, heatmaps=True)["detections"].to(model.device),
+        frames.batch(index, heatmaps=True).detections.to(model.device),
         frames.poses[index].to(model.device),
     )
     x0, rows, c = 10 * pose_to_vector(poses), [], model.config  # decimetres

@@ -88,10 +88,10 @@ def likelihoods(model: ElePose, data: PoseDataset, batch_size: int = 128) -> pd.
     with torch.inference_mode():
         for index in torch.arange(len(data)).split(batch_size):
             batch = data.batch(index)
-            evidence = batch["detections"].to(model.device)
+            evidence = batch.detections.to(model.device)
             pose = model.mode(evidence)
             parts.append(
-                torch.stack([pa_mpjpe(pose.cpu(), batch["poses"].cpu()), -model.log_prob(pose, evidence).cpu()], 1)
+                torch.stack([pa_mpjpe(pose.cpu(), batch.poses.cpu()), -model.log_prob(pose, evidence).cpu()], 1)
             )
     return pd.DataFrame(torch.cat(parts).numpy(), columns=["error", "nll"])
 

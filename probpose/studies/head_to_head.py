@@ -58,9 +58,7 @@ def _times(run: Runner, models: dict, images: int = 8) -> pd.DataFrame:
     "Milliseconds per image of every setting: median and its standard error."
     from probpose.benchmarks.timing import median_and_error, time_in_turns
 
-    first = run.hard_data.batch(torch.arange(min(images, len(run.hard_data))), heatmaps=True)["detections"].to(
-        run.device
-    )
+    first = run.hard_data.batch(torch.arange(min(images, len(run.hard_data))), heatmaps=True).detections.to(run.device)
     n = run.plan.hypotheses
     runs = time_in_turns(
         {key: lambda m=m: m.sample(first, n, make_generator(0, run.device)) for key, m in models.items()},

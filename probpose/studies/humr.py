@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ..core.batches import PoseBatch
 from ..core.checks import choose
 from ..core.devices import make_generator
 from ..data.detected import DetectedImages, load_detected
@@ -95,14 +96,14 @@ def accuracy(
 
 
 def agreement(
-    hypotheses: BodyHypotheses, batch: dict, visible: Tensor, invisible: Tensor
+    hypotheses: BodyHypotheses, batch: PoseBatch, visible: Tensor, invisible: Tensor
 ) -> dict[tuple[str, str, str], Tensor]:  # (metric, statistic, visible or invisible) → (B,)
     "2D error, 3D spread and mask metrics of Table 2; NaN where an image has nothing to measure."
     points = hypotheses.points("coco_17")
     cells = hypotheses.to_map(points)
-    errors = error_2d(cells, batch["keypoints_true"], visible)
-    counted = invisible & (invisible.sum(1, keepdim=True) >= 2) & ~batch["object_occlusion"][:, None]
-    inside, distance = mask_scores(cells, batch["masks"], counted)
+    errors = error_2d(cells, batch.keypoints_true, visible)
+    counted = invisible & (invisible.sum(1, keepdim=True) >= 2) & ~batch.object_occlusion[:, None]
+    inside, distance = mask_scores(cells, batch.masks, counted)
     found = {
         ("error_2d", "mode", "visible"): errors[0],
         ("error_2d", "mean", "visible"): errors.mean(0),
@@ -127,14 +128,14 @@ def _draw_bodies(
     for index in torch.arange(len(data)).split(chunk):
         batch = data.batch(index)
         with torch.inference_mode():
-            yield batch, model.hypotheses(batch["detections"].to(model.device), n, noise)
+            yield batch, model.hypotheses(batch.detections.to(model.device), n, noise)
 
 
-def _table2_numbers(made: BodyHypotheses, truth: dict, detections, n: int) -> dict[tuple, Tensor]:
+def _table2_numbers(made: BodyHypotheses, truth: PoseBatch, detections, n: int) -> dict[tuple, Tensor]:
     "The numbers of Table 2, once by the detector's peaks and once by the truth."
-    inside = (crop_coordinates(truth["keypoints_true"]).abs() <= 1).all(-1)
+    inside = (crop_coordinates(truth.keypoints_true).abs() <= 1).all(-1)
     seen = (detections.scores.to(inside.device) > _VISIBLE) & inside
-    pairs = {"": (seen, ~seen), "truly_": (truth["visible"], ~truth["visible"])}
+    pairs = {"": (seen, ~seen), "truly_": (truth.visible, ~truth.visible)}
     return {
         (metric, statistic, 1 if statistic == "mode" else n, prefix + name): value
         for prefix, (a, b) in pairs.items()
@@ -200,15 +201,15 @@ class HuMRRecipe(Recipe):
         n, counts = run.plan.hypotheses, [m for m in run.plan.counts if m < run.plan.hypotheses]
         columns: dict[tuple, list[Tensor]] = {}
         for batch, made in _draw_bodies(model, data, n, run.seed):
-            truth = {name: value.to(run.device) for name, value in batch.items() if isinstance(value, Tensor)}
-            errors = accuracy(made, truth["rotations"], truth["betas"], JOINT_SETS[subset])
+            truth = batch.to(run.device)
+            errors = accuracy(made, truth.rotations, truth.betas, JOINT_SETS[subset])
             found = {(name, "mode", 1, subset): value[0] for name, value in errors.items()}
             for name, value in errors.items():
                 found |= {
                     (name, "best", m, subset): best for m, best in zip((*counts, n), expected_best(value, (*counts, n)))
                 }
             if subset == "all":
-                found |= _table2_numbers(made, truth, batch["detections"], n)
+                found |= _table2_numbers(made, truth, batch.detections, n)
             for key, value in found.items():
                 columns.setdefault(key, []).append(value.cpu().float())
         return [_mean_record(variant, key, torch.cat(values)) for key, values in columns.items()]
@@ -219,8 +220,8 @@ class HuMRRecipe(Recipe):
         counts = [m for m in PLANS["full"].counts if m <= n]
         part, rows = run.test_data[torch.linspace(0, len(run.test_data) - 1, images).round().long()], []
         for batch, made in _draw_bodies(model, part, n, run.seed, chunk=5):
-            truth = (batch[name].to(run.device) for name in ("rotations", "betas"))
-            rows.append(expected_best(accuracy(made, *truth, "lsp_14")["pve"], counts))
+            rotations, betas = batch.rotations.to(run.device), batch.betas.to(run.device)
+            rows.append(expected_best(accuracy(made, rotations, betas, "lsp_14")["pve"], counts))
         best = torch.cat(rows, 1)
         return [_mean_record("full", ("pve", "best", m, "curve"), row) for m, row in zip(counts, best)]
 
@@ -319,12 +320,10 @@ def rank_by_error(model: HuMR, frames: DetectedImages, seed: int = 0, n: int = 5
     chosen = torch.linspace(0, len(frames) - 1, min(most, len(frames))).round().long()
     for rows in chosen.split(25):
         batch = frames.batch(rows)
-        made = model.hypotheses(batch["detections"].to(model.device), n, noise)
-        errors = accuracy(made, batch["rotations"].to(model.device), batch["betas"].to(model.device), "lsp_14")[
-            "mpjpe"
-        ].cpu()
+        made = model.hypotheses(batch.detections.to(model.device), n, noise)
+        errors = accuracy(made, batch.rotations.to(model.device), batch.betas.to(model.device), "lsp_14")["mpjpe"].cpu()
         seen = made.project().cpu()
-        wrong = ((seen.abs() <= 1).all(-1) & ~inside_mask(seen, pack_masks(batch["masks"], 256, 0))).sum(
+        wrong = ((seen.abs() <= 1).all(-1) & ~inside_mask(seen, pack_masks(batch.masks, 256, 0))).sum(
             0
         ) * _invisible_joints(frames, rows)
         parts.append(
@@ -367,11 +366,9 @@ def explain_mask_loss(
     usable (k,), and for each wrong sample the nearest usable one, nearest (w, 2); pixels of the map.
     """
     batch, config = frames.batch(torch.tensor([image])), model.config
-    made = (
-        model.hypotheses(batch["detections"].to(model.device), n, make_generator(seed)).project()[:, :, [joint]].cpu()
-    )
+    made = model.hypotheses(batch.detections.to(model.device), n, make_generator(seed)).project()[:, :, [joint]].cpu()
     features = {name: value.cpu() for name, value in model.features(batch).items()}
-    packed = pack_masks(batch["masks"], config.mask_grid, config.mask_dilation)
+    packed = pack_masks(batch.masks, config.mask_grid, config.mask_dilation)
     drawn = features["values"][0, 1:, joint] > 0
     places = crop_coordinates(features["pixels"][0, 1:, joint][drawn].float())
     usable = inside_mask(places[:, None, None], packed)[:, 0, 0]

@@ -223,7 +223,7 @@ def over_pictures(
     seen = detect_all(exhibits.frames[:48], shown_detector(exhibits.run))
     people = seen.poses_seen()
     poses = model.sample(
-        people.batch(torch.arange(len(people)), heatmaps=True)["detections"],
+        people.batch(torch.arange(len(people)), heatmaps=True).detections,
         n,
         make_generator(exhibits.run.seed, model.device),
     ).cpu()

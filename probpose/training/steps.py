@@ -66,7 +66,7 @@ def _clip(parameters: list[nn.Parameter], spec: Any) -> None:
         nn.utils.clip_grad_norm_(parameters, spec.clip_norm, foreach=True)
 
 
-def take_step(phase: Phase, model: nn.Module, batch: dict, noise: torch.Generator) -> dict[str, Tensor]:
+def take_step(phase: Phase, model: nn.Module, batch: Any, noise: torch.Generator) -> dict[str, Tensor]:
     "Losses of one batch, and the step that they ask for; nothing here waits for the device."
     for p in phase.parameters:
         p.grad = None

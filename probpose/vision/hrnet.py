@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..core.batches import PoseBatch
 from ..core.checks import check_count, choose
 from ..core.devices import evaluating, seeded
 from ..core.errors import ConfigError, UnknownNameError
@@ -185,7 +186,7 @@ class HeatmapDetector(nn.Module):
 
     def training_step(
         self,
-        batch: dict,  # images (B, S, S, 3) uint8; keypoints_true (B, 21, 2), cells of a map of `CELLS`
+        batch: PoseBatch,  # images (B, S, S, 3) uint8; keypoints_true (B, 21, 2), cells of a map of `CELLS`
         phase: str = "main",  # the only one
         generator: torch.Generator | None = None,  # of the disturbances
     ) -> dict[str, Tensor]:
@@ -194,20 +195,20 @@ class HeatmapDetector(nn.Module):
         The auxiliary head also needs `rotations (B, 22, 3, 3)` and `betas (B, 11)`.
         """
         config = self.config
-        pictures = as_pictures(batch["images"], config.input_size)
+        pictures = as_pictures(batch.images, config.input_size)
         transform = PictureTransform.random(pictures, config.zoom, config.shift, config.mirror, generator)
         light = config.colour, config.noise, config.blur, config.erase
         pictures = change_light(transform.pictures(pictures), *light, generator)
         maps, features = self(pictures)
         targets = heatmap_targets(
-            transform.keypoints(batch["keypoints_true"], config.map_size), config.map_size, config.sigma
+            transform.keypoints(batch.keypoints_true, config.map_size), config.map_size, config.sigma
         )
         losses = {"heatmaps": (maps - targets).square().sum((-1, -2)).mean() / (math.pi * config.sigma**2)}
         if self.auxiliary is not None:
             rotations = torch.where(
-                transform.mirror[:, None, None, None], mirrored_rotations(batch["rotations"]), batch["rotations"]
+                transform.mirror[:, None, None, None], mirrored_rotations(batch.rotations), batch.rotations
             )
-            losses["auxiliary"] = self.auxiliary(features, rotations, batch["betas"])
+            losses["auxiliary"] = self.auxiliary(features, rotations, batch.betas)
         return {"loss": losses["heatmaps"] + config.auxiliary * losses.get("auxiliary", 0.0)} | losses
 
     # --- reading pictures ---

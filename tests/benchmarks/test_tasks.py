@@ -15,7 +15,7 @@ from probpose.models.humr.model import HuMR
 
 def test_bodies_drawn_alone_are_those_drawn_together(body):
     model = HuMR(HuMRConfig.for_tier("smoke"), body).eval()
-    one = random_people(body, 1)["detections"]
+    one = random_people(body, 1).detections
     together = model.hypotheses(one, 6, make_generator(0))
     with torch.inference_mode():
         rotations, density, seen = draw_one_by_one(model, one, model._latents(6, 1, make_generator(0)))

@@ -133,11 +133,11 @@ def test_rows_masks_and_batches(train):
     index = torch.tensor([5, 5, 0])
     batch = train.batch(index)
     assert (
-        torch.equal(batch["poses"], train.poses[index])
-        and torch.equal(batch["keypoints"], train.detections.keypoints[index])
-        and torch.equal(batch["keypoints_true"], train.keypoints_true[index])
+        torch.equal(batch.poses, train.poses[index])
+        and torch.equal(batch.detections.keypoints, train.detections.keypoints[index])
+        and torch.equal(batch.keypoints_true, train.keypoints_true[index])
     )
-    assert len(batch["detections"]) == 3 and torch.equal(train.to("cpu").poses, train.poses)
+    assert len(batch.detections) == 3 and torch.equal(train.to("cpu").poses, train.poses)
 
 
 @pytest.mark.parametrize("index", [600, [0, 600], torch.zeros(3, dtype=torch.bool), "all", [0.5]])

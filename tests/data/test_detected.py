@@ -57,10 +57,8 @@ def test_rows(seen):
         and len(part.action) == 2
     )
     batch, single = seen.batch(torch.tensor([2])), seen.detections(2)
-    assert torch.equal(batch["detections"].heatmaps, single.heatmaps) and torch.equal(
-        batch["masks"][0], batch["mask"][0]
-    )
-    assert seen.batch(torch.tensor([2]), heatmaps=False)["detections"].heatmaps is None
+    assert torch.equal(batch.detections.heatmaps, single.heatmaps) and torch.equal(batch.masks[0], batch.masks[0])
+    assert seen.batch(torch.tensor([2]), heatmaps=False).detections.heatmaps is None
 
 
 def test_mpii_joints_are_those_of_the_body(seen):
@@ -79,7 +77,7 @@ def test_models_of_poses_and_of_bodies_take_it(seen):
     )
     poses = lit.poses_seen()
     diffpose = DiffPose(diffpose_config("smoke"))
-    assert diffpose.sample(poses.batch(torch.arange(2), heatmaps=True)["detections"], 2).shape == (2, 2, 17, 3)
+    assert diffpose.sample(poses.batch(torch.arange(2), heatmaps=True).detections, 2).shape == (2, 2, 17, 3)
     humr = HuMR(HuMRConfig.for_tier("smoke"))
     loss = humr.training_step(lit.batch(torch.arange(3)), generator=torch.Generator().manual_seed(0))["loss"]
     assert torch.isfinite(loss) and humr.hypotheses(lit.detections(), 3).points().shape == (3, 5, 17, 3)

@@ -205,22 +205,12 @@ def test_rows_batches_and_fingerprint(made, tmp_path):
         and data.to("cpu").fingerprint == data.fingerprint
     )
     batch = data.batch(torch.tensor([4, 0, 4]))
-    assert set(batch) == {
-        "images",
-        "poses",
-        "rotations",
-        "betas",
-        "keypoints_true",
-        "visible",
-        "mask",
-        "person",
-        "object_occlusion",
-        "box",
-    }
+    unknown = {"detections", "frames"}
+    assert {f.name for f in dataclasses.fields(batch) if getattr(batch, f.name) is None} == unknown
     assert (
-        batch["mask"].shape == batch["person"].shape == (3, 64, 64)
-        and batch["mask"].dtype == torch.bool
-        and torch.equal(batch["images"][2], data.images[4])
+        batch.masks.shape == batch.person.shape == (3, 64, 64)
+        and batch.masks.dtype == torch.bool
+        and torch.equal(batch.images[2], data.images[4])
     )
     with pytest.raises(ShapeError, match="index"):
         data[[99]]

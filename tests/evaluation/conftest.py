@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from probpose.core.batches import PoseBatch
 from probpose.core.devices import make_generator
 from probpose.evaluation.evaluate import evaluate
 
@@ -33,7 +34,7 @@ class _Frames:
         return self
 
     def batch(self, indices):
-        return {"poses": self.poses[indices], "detections": _Evidence(self.poses[indices], indices)}
+        return PoseBatch(_Evidence(self.poses[indices], indices), self.poses[indices])
 
 
 class _Fixed(torch.nn.Module):

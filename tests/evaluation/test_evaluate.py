@@ -59,7 +59,7 @@ def test_batches_and_training_mode_do_not_show(evaluated, Frames, Fixed):
 def test_set_scores_follow_their_definitions(evaluated, Frames, Fixed, values):
     data = Frames()
     with torch.no_grad():
-        h = Fixed().eval().sample(data.batch(torch.arange(24))["detections"], 9)
+        h = Fixed().eval().sample(data.batch(torch.arange(24)).detections, 9)
     h, t = h - h[:, :, :1], data.poses - data.poses[:, :1]
     spread = 1000 * h.std(0)[:, 1:].mean(1)
     for k, axis in enumerate("xyz"):

@@ -53,7 +53,7 @@ def at_a_threshold(name, poses, truth):
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_rows_equal_plain_loops(evaluated, name, Frames, Fixed, values):
     data, model = Frames(), Fixed().eval()
-    detections = data.batch(torch.arange(24))["detections"]
+    detections = data.batch(torch.arange(24)).detections
     with torch.no_grad():
         hypotheses, modes = model.sample(detections, 9), model.mode(detections)
     best = min if PROTOCOLS[name].lower_is_better else max

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from probpose.core.batches import PoseBatch
 from probpose.evidence.detections import Detections
 
 
@@ -17,4 +18,4 @@ def detections():
 @pytest.fixture
 def batch(detections):
     poses = torch.randn(4, 17, 3, generator=torch.Generator().manual_seed(2)) * 0.3
-    return {"poses": poses - poses[:, :1], "keypoints": detections.keypoints, "detections": detections}
+    return PoseBatch(detections, poses - poses[:, :1])

@@ -80,7 +80,7 @@ def test_density_or_a_clear_error(model, detections, batch):
         assert value.shape == (2, 4) and torch.isfinite(value).all()
     else:
         with pytest.raises(DensityError, match="no tractable density"):
-            model.log_prob(batch["poses"], detections)
+            model.log_prob(batch.poses, detections)
 
 
 def test_training_step_names_its_losses_and_reaches_its_parameters(model, batch):

@@ -5,6 +5,7 @@ import roma
 import torch
 
 from probpose.bodies.body import load_body
+from probpose.core.batches import PoseBatch
 from probpose.core.errors import UnknownNameError
 from probpose.ledger.published import load_published
 from probpose.models.humr.hypotheses import BodyHypotheses
@@ -52,11 +53,11 @@ def test_agreement_counts_only_what_can_be_compared():
     )
     visible = torch.ones(3, 17, dtype=torch.bool)
     visible[0, 9:11], visible[1, 9], visible[2, 9:11] = False, False, False
-    batch = {
-        "keypoints_true": made.to_map()[0],
-        "masks": torch.ones(3, 256, 256, dtype=torch.bool),
-        "object_occlusion": torch.tensor([False, False, True]),
-    }
+    batch = PoseBatch(
+        keypoints_true=made.to_map()[0],
+        masks=torch.ones(3, 256, 256, dtype=torch.bool),
+        object_occlusion=torch.tensor([False, False, True]),
+    )
     found = agreement(made, batch, visible, ~visible)
     inside = found["percent_inside", "mean", "invisible"]
     assert inside[0] == 100 and inside[1:].isnan().all()

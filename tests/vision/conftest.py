@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from probpose.core.batches import PoseBatch
 from probpose.core.devices import make_generator
 from probpose.vision.hrnet import HeatmapDetector, HeatmapDetectorConfig
 from probpose.vision.pictures import heatmap_targets
@@ -27,12 +28,12 @@ class Spots:
         return self
 
     def batch(self, index):
-        return {
-            "images": self.images[index],
-            "keypoints_true": 2 * self.keypoints[index] + 0.5,
-            "rotations": torch.eye(3).expand(len(index), 22, 3, 3),
-            "betas": torch.zeros(len(index), 11),
-        }
+        return PoseBatch(
+            images=self.images[index],
+            keypoints_true=2 * self.keypoints[index] + 0.5,
+            rotations=torch.eye(3).expand(len(index), 22, 3, 3),
+            betas=torch.zeros(len(index), 11),
+        )
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from probpose.core.batches import PoseBatch
 from probpose.core.devices import make_generator
 from probpose.core.errors import (
     CheckpointError,
@@ -40,10 +41,8 @@ def test_gradients_reach_every_weight(spots, tiny, detector):
 
 def test_joints_outside_count_as_nothing(spots, tiny, detector):
     detector, batch = HeatmapDetector(dataclasses.replace(tiny, auxiliary=0.0)), spots(4).batch(torch.arange(4))
-    batch["keypoints_true"] = batch["keypoints_true"] + 1e4
-    losses = detector.training_step(
-        {name: batch[name] for name in ("images", "keypoints_true")}, generator=make_generator(0)
-    )
+    outside = PoseBatch(images=batch.images, keypoints_true=batch.keypoints_true + 1e4)
+    losses = detector.training_step(outside, generator=make_generator(0))
     assert detector.auxiliary is None and set(losses) == {"loss", "heatmaps"} and losses["loss"] < 0.2
 
 

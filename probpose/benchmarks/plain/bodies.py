@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...bodies.body import Body, load_body
+from ...core.batches import PoseBatch
 from ...core.devices import make_generator
 from ...evidence.gaussians import Gaussians, render_gaussians
 from ...evidence.maps import keypoints_from_heatmaps
@@ -65,7 +66,7 @@ def random_people(
     count: int,  # N, people
     seed: int = 0,  # of all random numbers
     features: int = 240,  # length of the image feature
-) -> dict:  # a batch as `HuMR.features` reads it
+) -> PoseBatch:  # as `HuMR.features` reads it
     "Bodies in crops, with detections and masks."
     source = make_generator(seed)
     rotations, betas = random_bodies(count, source)
@@ -83,14 +84,15 @@ def random_people(
     detections = ImageDetections(
         xy, scores.clamp(0, 1), maps, features=torch.rand(count, features, generator=source), box=box
     )
-    known = {
-        "poses": poses - poses[:, :1],
-        "rotations": rotations,
-        "betas": betas,
-        "keypoints_true": map_pixels(seen),
-        "object_occlusion": torch.arange(count) % 5 == 4,
-    }
-    return {"detections": detections, "masks": _draw_discs(seen), **known}
+    return PoseBatch(
+        detections,
+        poses - poses[:, :1],
+        map_pixels(seen),
+        masks=_draw_discs(seen),
+        rotations=rotations,
+        betas=betas,
+        object_occlusion=torch.arange(count) % 5 == 4,
+    )
 
 
 def _draw_discs(centres: Tensor, radius: float = 0.15, size: int = 256) -> Tensor:  # (N, size, size) bool

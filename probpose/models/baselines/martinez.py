@@ -55,8 +55,8 @@ def regression_features(
     batch: PoseBatch,  # B frames with `detections` and `poses`
 ) -> FeatureBatch:  # y (B, 32), normalised 2D poses; x (B, 48), metres, joints relative to the root
     "What the regressors learn from, and what they should answer."
-    y = normalise_pose2d(batch["detections"].keypoints)[0].flatten(-2)
-    return FeatureBatch(y=y, x=pose_to_relative(batch["poses"]))
+    y = normalise_pose2d(batch.detections.keypoints)[0].flatten(-2)
+    return FeatureBatch(y=y, x=pose_to_relative(batch.poses))
 
 # %% ../../../nbs/models/baselines/02_martinez.ipynb #836911e2
 class Martinez(PosePosterior):

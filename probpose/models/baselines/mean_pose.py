@@ -38,10 +38,11 @@ class MeanPose(PosePosterior):
         return self
 
     def features(self, batch):
-        return FeatureBatch(poses=batch["poses"])
+        return FeatureBatch(poses=batch.poses)
 
     def training_step(self, batch, phase="main", generator=None):
-        return {"loss": (batch["poses"] - self.mean).pow(2).mean()}
+        features = batch if isinstance(batch, FeatureBatch) else self.features(batch)
+        return {"loss": (features["poses"] - self.mean).pow(2).mean()}
 
     def optimisers(self):
         return {"main": OptimiserSpec([self.mean], lr=1e-2)}

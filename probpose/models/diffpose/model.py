@@ -109,7 +109,7 @@ class DiffPose(PosePosterior):
 
     def _handful(self, features: dict[str, Tensor], generator: torch.Generator | None) -> dict[str, Tensor]:
         "The arg-max and a fresh choice of the pool's points, independent for every joint."
-        if "maps" in features:
+        if self.config.condition == "heatmap":
             return features
         pixels, values = _choose_points(features["pixels"], features["values"], self._drawn, generator)
         return {"pixels": pixels, "values": values}
@@ -180,9 +180,9 @@ class DiffPose(PosePosterior):
         return seen
 
     def features(self, batch, generator: torch.Generator | None = None):
-        source = make_generator(0, batch["poses"].device) if generator is None else generator
-        points = self.points(batch["detections"], self.config.pool if self._drawn else 0, source)
-        return FeatureBatch(x=_DECIMETRES * pose_to_vector(batch["poses"]), **points)
+        source = make_generator(0, batch.poses.device) if generator is None else generator
+        points = self.points(batch.detections, self.config.pool if self._drawn else 0, source)
+        return FeatureBatch(x=_DECIMETRES * pose_to_vector(batch.poses), **points)
 
     def feature_settings(self):
         maps, pool = self.config.condition == "heatmap", self.config.pool if self._drawn else 0

@@ -12,7 +12,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from ...core.batches import FeatureBatch, Prepared
+from ...core.batches import FeatureBatch, PoseBatch, Prepared
 from ...core.devices import evaluating, make_generator, seeded
 from ...core.errors import ConfigError
 from ...evidence.detections import Detections
@@ -69,7 +69,7 @@ class ElePose(PosePosterior):
 
     def features(self, batch) -> FeatureBatch:
         "The scaled 2D poses `x (B, 34)` of the batch's detections."
-        return FeatureBatch({"x": self.prior.scaled(image_pose(batch["detections"])).flatten(1)})
+        return FeatureBatch({"x": self.prior.scaled(image_pose(batch.detections)).flatten(1)})
 
     def feature_settings(self) -> dict:
         "What `features` depend on besides the detections: two settings, and the unit of the trained prior."
@@ -153,7 +153,7 @@ class ElePose(PosePosterior):
     def _scaled_poses(self, detections: Detections) -> Tensor:
         "What the network sees of detections `(B, 34)`; warns of people whose size was never seen in training."
         self._check_trained()
-        x = self.features({"detections": self._own(detections)})["x"]
+        x = self.features(PoseBatch(self._own(detections)))["x"]
         share = float(bone_lengths(x.unflatten(1, (17, 2))).mean()) * self.config.depth / _USUAL_BONE if len(x) else 1.0
         if not 0.5 < share < 2:
             warnings.warn(

@@ -9,7 +9,7 @@ __all__ = ['image_pose', 'mean_bone_lengths', 'PosePrior']
 import torch
 from torch import Tensor, nn
 
-from ...core.batches import Prepared
+from ...core.batches import FeatureBatch, Prepared
 from ...core.errors import DegeneratePoseError
 from ...distributions.priors import AllInOneFlow, Subspace
 from ...evidence.detections import Detections
@@ -58,7 +58,7 @@ def mean_bone_lengths(points: Tensor) -> Tensor:  # (B, 17, 2) → (B,)
 def _image_poses(dataset, size: int):
     "2D poses of a data set, `size` at a time."
     for index in torch.arange(len(dataset)).split(size):
-        yield image_pose(dataset.batch(index)["detections"])
+        yield image_pose(dataset.batch(index).detections)
 
 
 class PosePrior(nn.Module):
@@ -142,7 +142,7 @@ class PosePrior(nn.Module):
         }
 
     def training_step(
-        self, batch: dict, phase: str = "main", generator: torch.Generator | None = None
+        self, batch: FeatureBatch, phase: str = "main", generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
         "The mean negative log-likelihood of a batch of coordinates."
         self.steps += self.training

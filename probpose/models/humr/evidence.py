@@ -9,7 +9,7 @@ __all__ = ['condition_parts', 'check_maps', 'pool_samples', 'pick_samples', 'tra
 import torch
 from torch import Tensor
 
-from ...core.batches import FeatureBatch
+from ...core.batches import FeatureBatch, PoseBatch
 from ...core.checks import check_finite, check_poses
 from ...core.devices import make_generator
 from ...core.errors import ConfigError, DegeneratePoseError, ShapeError
@@ -131,9 +131,9 @@ def pick_samples(
     return places, values.gather(1, index).transpose(0, 1).float() / 255
 
 # %% ../../../nbs/models/humr/03_evidence.ipynb #6b34f728
-def _mask_bits(batch: dict, people: int, device: torch.device, config: HuMRConfig) -> dict[str, Tensor]:
+def _mask_bits(batch: PoseBatch, people: int, device: torch.device, config: HuMRConfig) -> dict[str, Tensor]:
     "Packed masks, and where they may be used; raises `ConfigError` for a mask without a pixel."
-    masks, occluded = batch.get("masks"), batch.get("object_occlusion")
+    masks, occluded = batch.masks, batch.object_occlusion
     if masks is None:
         return {
             "mask": torch.zeros(people, config.mask_grid**2 // 8, dtype=torch.uint8, device=device),
@@ -164,14 +164,14 @@ def _belongs_to_target(
 
 
 def training_features(
-    batch: dict,  # detections, rotations (B, 22, 3, 3), betas (B, S), keypoints_true (B, ≥ 17, 2); perhaps masks
+    batch: PoseBatch,  # detections, rotations (B, 22, 3, 3), betas (B, S), keypoints_true (B, ≥ 17, 2); perhaps masks
     config: HuMRConfig,
     generator: torch.Generator | None = None,  # of the heatmap samples; None: always the same
 ) -> FeatureBatch:
     "A batch of a data set as plain tensors; raises what `condition_parts` and `check_maps` raise."
-    detections, rotations, truth = batch["detections"], batch["rotations"], batch["keypoints_true"]
+    detections, rotations, truth = batch.detections, batch.rotations, batch.keypoints_true
     parts, people = condition_parts(detections, config, project=True), len(detections)
-    betas = batch["betas"]
+    betas = batch.betas
     if rotations.shape != (people, 22, 3, 3) or betas.shape != (people, config.betas) or truth.shape[1:] < (17, 2):
         raise ShapeError(
             f"batch: expected rotations ({people}, 22, 3, 3), betas ({people}, {config.betas}) and keypoints_true "

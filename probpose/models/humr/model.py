@@ -158,7 +158,7 @@ class HuMR(PosePosterior):
         with torch.no_grad():
             for index in torch.arange(len(dataset)).split(chunk):
                 batch = dataset.batch(index)
-                source = source or make_generator(0, batch["detections"].keypoints.device)
+                source = source or make_generator(0, batch.detections.keypoints.device)
                 rows.append({name: value.to(self.device) for name, value in self.features(batch, source).items()})
         return Prepared({name: torch.cat([row[name] for row in rows]) for name in rows[0]}, dataset.fingerprint)
 

@@ -214,7 +214,7 @@ class PoseFlow(PosePosterior):
         return (image - y).pow(2).mean(-1).sqrt()
 
     def features(self, batch):
-        detections, poses = batch["detections"].with_gaussians(), batch["poses"]
+        detections, poses = batch.detections.with_gaussians(), batch.poses
         return FeatureBatch(
             x=pose_to_vector(poses),
             poses=root_centre(poses),

@@ -24,7 +24,7 @@ def test_channels_lose_no_mode_and_nothing_outside_leaks_in():
 
 
 def test_points_follow_the_map(seen):
-    maps = seen["detections"].heatmaps[:1]
+    maps = seen.detections.heatmaps[:1]
     pixels, values = draw_points(maps, 20_000, generator())
     counts = torch.zeros(64, 64).index_put_(
         (pixels[0, 1:, 15, 1].long(), pixels[0, 1:, 15, 0].long()), torch.ones(20_000), accumulate=True
@@ -36,7 +36,7 @@ def test_points_follow_the_map(seen):
 
 def test_positions_ignore_where_the_person_stands_unless_told(seen):
     config = diffpose_config("smoke")
-    pixels, values = draw_points(seen["detections"].heatmaps, 5, generator())
+    pixels, values = draw_points(seen.detections.heatmaps, 5, generator())
     assert torch.allclose(
         relative_positions(pixels, values, config), relative_positions(pixels + 2, values, config), atol=1e-5
     )

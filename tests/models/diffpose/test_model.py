@@ -46,7 +46,7 @@ def test_every_row_of_table_4_is_a_configuration_that_trains_and_samples(row, se
     losses = model.train().training_step(seen, generator=generator())
     losses["loss"].backward()
     assert all(p.grad is not None for p in model.parameters())
-    assert model.sample(seen["detections"], 2, generator()).isfinite().all()
+    assert model.sample(seen.detections, 2, generator()).isfinite().all()
 
 
 def test_rows_of_table_4_differ_as_the_paper_says():
@@ -74,7 +74,7 @@ def test_rows_of_table_4_differ_as_the_paper_says():
 def test_first_layer_shares_the_condition(seen):
     model = build("diffpose", "full").eval()
     with torch.no_grad():
-        condition = model.condition(model.points(seen["detections"], 31, generator()))
+        condition = model.condition(model.points(seen.detections, 31, generator()))
         x, t = torch.randn(20, 6, 48, generator=generator()), torch.full((20, 6), 13)
         literal = model.denoiser(x, t, condition.expand(20, -1, -1))
         shared = model.denoiser.conditioned(x, 13, model.denoiser.projected(condition))
@@ -83,7 +83,7 @@ def test_first_layer_shares_the_condition(seen):
 
 def test_sampling_equals_the_plain_loop(seen):
     model = build("diffpose", "smoke").eval()
-    detections = model._own(seen["detections"])
+    detections = model._own(seen.detections)
     with torch.inference_mode():
         source = generator(4)
         condition = model.condition(model.points(detections, model.config.samples - 1, source))
@@ -100,7 +100,7 @@ def test_sampling_equals_the_plain_loop(seen):
                 x = x + (beta * (1 - left[t - 1]) / (1 - left[t])).sqrt().float() * torch.randn(
                     x.shape, generator=source
                 )
-    poses = model.sample(seen["detections"], 3, generator(4))
+    poses = model.sample(seen.detections, 3, generator(4))
     from probpose.models.pose_vectors import vector_to_pose
 
     assert (vector_to_pose(x / 10) - poses).abs().max() < 1e-4
@@ -111,7 +111,7 @@ def test_two_modes_of_a_heatmap_change_the_condition(seen):
         maps[0, 15] = maps[0, 15].roll(20, -1) + maps[0, 15]
 
     model = build("diffpose", "smoke").eval()
-    first, second = seen["detections"], with_maps(seen["detections"], second_mode)
+    first, second = seen.detections, with_maps(seen.detections, second_mode)
 
     def condition(d):
         return model.condition(model.points(d, 200, generator()))[0]
@@ -124,7 +124,7 @@ def test_a_joint_without_mass_counts_as_dropped(seen):
         maps[1, 15] = 0
 
     model = build("diffpose", "smoke").eval()
-    erased = with_maps(seen["detections"], erase)
+    erased = with_maps(seen.detections, erase)
     poses = model.sample(erased, 4, generator())
     assert poses.isfinite().all() and model.mode(erased).isfinite().all()
     f = model.points(erased, 7, generator())
@@ -142,13 +142,16 @@ def test_a_person_without_any_mass_is_refused(condition, seen):
         maps[2] = 0
 
     with pytest.raises(DegeneratePoseError, match="empty"):
-        build("diffpose", "smoke", condition=condition).sample(with_maps(seen["detections"], erase), 2)
+        build("diffpose", "smoke", condition=condition).sample(with_maps(seen.detections, erase), 2)
 
 
 def test_maps_of_another_size_are_refused(seen):
-    larger = torch.nn.functional.interpolate(seen["detections"].heatmaps, size=96)
+    larger = torch.nn.functional.interpolate(seen.detections.heatmaps, size=96)
     model = build("diffpose", "smoke")
-    for detections in (Detections.from_heatmaps(larger), Detections.from_keypoints(seen["keypoints"] * 3, map_size=96)):
+    for detections in (
+        Detections.from_heatmaps(larger),
+        Detections.from_keypoints(seen.detections.keypoints * 3, map_size=96),
+    ):
         with pytest.raises(ShapeError, match="64×64.*96×96"):
             model.sample(detections, 2)
 
@@ -198,10 +201,10 @@ def test_another_sampler_on_the_same_weights(seen, tmp_path):
     model = build("diffpose", "smoke", prediction="x0").eval()
     fast = model.using("dpm", 2)
     assert fast.denoiser is model.denoiser and model.config.sampler == "ancestral"
-    assert fast.sample(seen["detections"], 3, generator()).shape == (3, 6, 17, 3)
+    assert fast.sample(seen.detections, 3, generator()).shape == (3, 6, 17, 3)
     again = load_pretrained(fast.save_pretrained(tmp_path))
     assert again.config.sampler == "dpm" and torch.equal(
-        again.sample(seen["detections"], 3, generator()), fast.sample(seen["detections"], 3, generator())
+        again.sample(seen.detections, 3, generator()), fast.sample(seen.detections, 3, generator())
     )
     with pytest.raises(UnknownNameError, match="dpm"):
         model.using("euler")
@@ -211,8 +214,8 @@ def test_another_sampler_on_the_same_weights(seen, tmp_path):
 
 def test_keypoints_with_scores_are_enough(seen):
     model = build("diffpose", "smoke").eval()
-    certain = Detections.from_keypoints(seen["keypoints"] * 5)
-    doubtful = Detections.from_keypoints(seen["keypoints"] * 5, torch.full((6, 16), 0.1))
+    certain = Detections.from_keypoints(seen.detections.keypoints * 5)
+    doubtful = Detections.from_keypoints(seen.detections.keypoints * 5, torch.full((6, 16), 0.1))
     assert not torch.allclose(model.mode(certain), model.mode(doubtful))
 
 
@@ -263,7 +266,5 @@ def test_settings_that_change_the_features_are_declared(changes, data):
 
 def test_a_path_ends_with_the_sample(seen):
     model = build("diffpose", "smoke").eval()
-    path = model.path(seen["detections"], 2, generator(1))
-    assert list(path) == list(range(25, 0, -1)) and torch.equal(
-        path[1], model.sample(seen["detections"], 2, generator(1))
-    )
+    path = model.path(seen.detections, 2, generator(1))
+    assert list(path) == list(range(25, 0, -1)) and torch.equal(path[1], model.sample(seen.detections, 2, generator(1)))

@@ -7,6 +7,7 @@ import roma
 import torch
 from torch import Tensor, nn
 
+from probpose.core.batches import PoseBatch
 from probpose.core.devices import make_generator
 from probpose.evidence.detections import Detections
 from probpose.evidence.gaussians import Gaussians, render_gaussians
@@ -75,15 +76,15 @@ def make_batch(people=5, seed=0, features=240):
     masks = torch.zeros(people, 256, 256, dtype=torch.bool)
     masks[:, 100:150, 100:150] = True
     poses = body.points("h36m_17", rotations, betas)
-    return {
-        "detections": evidence,
-        "poses": poses - poses[:, :1],
-        "rotations": rotations,
-        "betas": betas,
-        "keypoints_true": map_pixels(truth),
-        "masks": masks,
-        "object_occlusion": torch.arange(people) == 1,
-    }
+    return PoseBatch(
+        evidence,
+        poses - poses[:, :1],
+        map_pixels(truth),
+        rotations=rotations,
+        betas=betas,
+        masks=masks,
+        object_occlusion=torch.arange(people) == 1,
+    )
 
 
 class Toy:
@@ -93,13 +94,13 @@ class Toy:
         self.rows, self.fingerprint = make_batch(people), f"toy {people}"
 
     def __len__(self):
-        return len(self.rows["poses"])
+        return len(self.rows.poses)
 
     def to(self, device):
         return self
 
     def batch(self, index):
-        return {name: value[index] for name, value in self.rows.items()}
+        return self.rows[index]
 
 
 def make_humr(**changes):
@@ -127,7 +128,7 @@ def batch():
 
 @pytest.fixture(scope="module")
 def detections(batch):
-    return batch["detections"]
+    return batch.detections
 
 
 @pytest.fixture(scope="session")

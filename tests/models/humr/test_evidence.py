@@ -45,7 +45,7 @@ def test_other_joint_sets_and_missing_maps(batch, detections, humr):
     with pytest.raises(ShapeError, match="coco_17"):
         humr().mode(Detections.from_keypoints(torch.rand(2, 16, 2) * 100))
     for model, call in (
-        (humr(), lambda m, d: m.training_step(batch | {"detections": d})),
+        (humr(), lambda m, d: m.training_step(replace(batch, detections=d))),
         (humr(condition_embedding=True), lambda m, d: m.mode(d)),
     ):
         with pytest.raises(ConfigError, match="heatmaps"):
@@ -55,16 +55,16 @@ def test_other_joint_sets_and_missing_maps(batch, detections, humr):
 def test_bad_batches(batch, humr):
     model = humr()
     with pytest.raises(ConfigError, match="mask without a pixel"):
-        model.features(batch | {"masks": torch.zeros_like(batch["masks"])})
+        model.features(replace(batch, masks=torch.zeros_like(batch.masks)))
     with pytest.raises(ShapeError, match="keypoints_true"):
-        model.features(batch | {"keypoints_true": batch["keypoints_true"][:, :16]})
+        model.features(replace(batch, keypoints_true=batch.keypoints_true[:, :16]))
     with pytest.raises(ShapeError, match="rotations"):
-        model.features(batch | {"rotations": batch["rotations"][:, :21]})
+        model.features(replace(batch, rotations=batch.rotations[:, :21]))
     with pytest.raises(NotFiniteError, match="keypoints_true"):
-        model.features(batch | {"keypoints_true": batch["keypoints_true"] * float("nan")})
+        model.features(replace(batch, keypoints_true=batch.keypoints_true * float("nan")))
     with pytest.raises(ConfigError, match="box"):
-        humr(use_box=False).features(batch | {"detections": replace(batch["detections"], box=None)})
+        humr(use_box=False).features(replace(batch, detections=replace(batch.detections, box=None)))
     with pytest.raises(ShapeError, match="rotations"):
-        model.rotation_log_prob(batch["rotations"][:2], batch["detections"])
+        model.rotation_log_prob(batch.rotations[:2], batch.detections)
     with pytest.raises(ConfigError, match="whole number"):
-        model.hypotheses(batch["detections"], 0)
+        model.hypotheses(batch.detections, 0)

@@ -35,10 +35,10 @@ def test_people_do_not_influence_each_other(model, detections):
 
 def test_joint_positions_have_no_density_and_rotations_have_one(model, batch, detections):
     with pytest.raises(DensityError, match="no tractable density"):
-        model.log_prob(batch["poses"], detections)
+        model.log_prob(batch.poses, detections)
     single, many = (
-        model.rotation_log_prob(batch["rotations"], detections),
-        model.rotation_log_prob(batch["rotations"].expand(3, -1, -1, -1, -1), detections),
+        model.rotation_log_prob(batch.rotations, detections),
+        model.rotation_log_prob(batch.rotations.expand(3, -1, -1, -1, -1), detections),
     )
     assert single.shape == (5,) and many.shape == (3, 5) and torch.allclose(many[1], single, atol=1e-3)
 
@@ -66,7 +66,7 @@ def test_training_and_loading(model, tmp_path, toy, sticks):
     from probpose.training.specs import TrainingConfig
 
     trained = train(model, toy(), TrainingConfig(3, 8, device="cpu", progress=False)).trained
-    seen = toy().rows["detections"]
+    seen = toy().rows.detections
     wanted = trained.sample(seen, 2, make_generator(0))
     folder = trained.save_pretrained(tmp_path / "weights")
     tensors, about = load_tensors(folder / "model.safetensors")
@@ -90,9 +90,9 @@ def test_likelihood_grows_in_training(humr, toy):
     from probpose.training.specs import TrainingConfig
 
     model, data = humr(lr=5e-3), toy()
-    before = model.rotation_log_prob(data.rows["rotations"], data.rows["detections"]).mean()
+    before = model.rotation_log_prob(data.rows.rotations, data.rows.detections).mean()
     train(model, data, TrainingConfig(60, 24, device="cpu", progress=False))
-    after = model.rotation_log_prob(data.rows["rotations"], data.rows["detections"]).mean()
+    after = model.rotation_log_prob(data.rows.rotations, data.rows.detections).mean()
     assert after > before + 10
 
 

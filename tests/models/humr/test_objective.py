@@ -80,15 +80,15 @@ def test_the_nearest_sample_of_any_joint_is_never_farther(batch, humr):
 def test_examples_of_another_person_do_not_count(batch, humr):
     model = humr(filter_distance=0.2)
     moved = replace(
-        batch["detections"],
+        batch.detections,
         keypoints=torch.where(
-            torch.arange(5)[:, None, None] == 3, batch["detections"].keypoints.flip(1), batch["detections"].keypoints
+            torch.arange(5)[:, None, None] == 3, batch.detections.keypoints.flip(1), batch.detections.keypoints
         ),
     )
-    f = model.features(batch | {"detections": moved})
+    f = model.features(replace(batch, detections=moved))
     assert (
         f["kept"].tolist() == [True, True, True, False, True]
-        and humr(filter_distance=None).features(batch | {"detections": moved})["kept"].all()
+        and humr(filter_distance=None).features(replace(batch, detections=moved))["kept"].all()
     )
     draws = model.draws(f, make_generator(1))
     some = model.losses(f, draws)
@@ -129,7 +129,7 @@ def test_only_the_mode_is_projected_when_nothing_is_told_to_the_others(batch, mo
 
 
 def test_without_masks_there_is_no_mask_loss(batch, humr):
-    plain = {name: value for name, value in batch.items() if name not in ("masks", "object_occlusion")}
+    plain = replace(batch, masks=None, object_occlusion=None)
     assert humr().training_step(plain, generator=make_generator(0))["mask"] == 0
 
 

@@ -2,8 +2,9 @@
 #
 #   snakemake -c2                               the book: every page executed at the smoke tier, then the site
 #   snakemake -c1 _build/executed/book/poseflow.ipynb --config tier=laptop dataset=cmu path=…    one chapter at one tier
-#   snakemake -c2 laptop --config path=…        the committed results, laptop tier: every study chapter, data set and seed
-#   snakemake full --executor slurm             the same with the papers' settings, one cluster job for each; --dry-run lists them
+#   snakemake -c2 laptop --config path=…        the committed results, laptop tier: every study, data set and seed
+#   snakemake full --executor slurm             the same with the papers' settings, one cluster job for each;
+#                                               --dry-run lists them
 #
 # `make` calls it with the environment of .venv; without make, use .venv/bin/snakemake.
 import os
@@ -25,7 +26,8 @@ if "path" in config:
     config["path"] = absolute(config["path"])
 if os.environ.get("PROBPOSE_CMU"):
     os.environ["PROBPOSE_CMU"] = absolute(os.environ["PROBPOSE_CMU"])
-PARAMETERS = {"tier": "smoke", "dataset": "synthetic", "seed": 0} | {k: config[k] for k in ("tier", "dataset", "seed", "path", "device") if k in config}
+CHOSEN = {name: config[name] for name in ("tier", "dataset", "seed", "path", "device") if name in config}
+PARAMETERS = {"tier": "smoke", "dataset": "synthetic", "seed": 0} | CHOSEN
 
 LIBRARY = sorted(str(p) for p in Path("probpose").rglob("*.py"))
 RECORDS = sorted(str(p) for p in Path("book").rglob("*") if p.suffix in {".json", ".csv", ".yml"})
@@ -44,19 +46,28 @@ def papermill_options(parameters):
 def main_only(wildcards):
     "For every seed but the first: the option that leaves the ablations out."
     study = STUDIES[wildcards.chapter]
-    return "" if int(wildcards.seed) == study.seeds[0] or not study.main else f" -y 'variants: [{', '.join(study.main)}]'"
+    first = int(wildcards.seed) == study.seeds[0]
+    return "" if first or not study.main else f" -y 'variants: [{', '.join(study.main)}]'"
+
+
+def study_options(wildcards):
+    "Papermill's options for a chapter under the circumstances that its result file names."
+    named = {name: getattr(wildcards, name) for name in ("tier", "dataset", "seed")}
+    return papermill_options(PARAMETERS | named) + main_only(wildcards)
 
 
 def trained_before(wildcards):
     "Results of the chapters whose models a chapter takes."
-    return [f"_build/studies/{chapter}-{wildcards.dataset}-{wildcards.tier}-{wildcards.seed}.json" for chapter in STUDIES[wildcards.chapter].after]
+    circumstances = f"{wildcards.dataset}-{wildcards.tier}-{wildcards.seed}"
+    return [f"_build/studies/{chapter}-{circumstances}.json" for chapter in STUDIES[wildcards.chapter].after]
 
 
-# Every shell command sees the programs beside this Python, one thread for each job that runs at the same time, figures as data,
-# and nobody's personal IPython start-up files.
+# Every shell command sees the programs beside this Python, one thread for each job that runs at the same time, figures
+# as data, and nobody's personal IPython start-up files.
 shell.prefix(
     "set -euo pipefail; "
-    f'export PATH="{Path(sys.executable).parent}:$PATH" PYTHONNOUSERSITE=1 PYTHONHASHSEED=0 JUPYTER_PREFER_ENV_PATH=1 NO_COLOR=1 '
+    f'export PATH="{Path(sys.executable).parent}:$PATH" PYTHONNOUSERSITE=1 PYTHONHASHSEED=0 '
+    "JUPYTER_PREFER_ENV_PATH=1 NO_COLOR=1 "
     f'PROBPOSE_PROGRESS=0 PROBPOSE_ROOT="{ROOT}" IPYTHONDIR="{ROOT}/_build/ipython" PLOTLY_RENDERER=plotly_mimetype; '
 )
 PAPERMILL = "papermill --kernel python3 --no-progress-bar"
@@ -86,7 +97,8 @@ rule chapter:
     shell:
         "echo 'executing {input.source} {params.options}'; mkdir -p _build/results; "
         "export OMP_NUM_THREADS={threads} PROBPOSE_RESULTS={ROOT}/_build/results; "
-        "(jupytext --quiet --to ipynb {input.source} -o - | {PAPERMILL} --cwd book {params.options} - {output}) > {log} 2>&1"
+        "(jupytext --quiet --to ipynb {input.source} -o - | "
+        "{PAPERMILL} --cwd book {params.options} - {output}) > {log} 2>&1"
 
 
 rule library_page:
@@ -104,7 +116,8 @@ rule site:
     output: "_build/html/index.html"
     log: "_build/logs/site.log"
     shell:
-        "echo 'building the site'; (rm -rf _build/html && python -m probpose.book.site site _build/executed _build/site && "
+        "echo 'building the site'; (rm -rf _build/html && "
+        "python -m probpose.book.site site _build/executed _build/site && "
         "jupyter-book build _build/site --path-output . --all -W -n --keep-going) > {log} 2>&1"
 
 
@@ -116,7 +129,7 @@ rule study:
         notebook="_build/studies/{chapter}-{dataset}-{tier}-{seed}.ipynb",
     log: "_build/logs/studies/{chapter}-{dataset}-{tier}-{seed}.log"
     params:
-        options=lambda wc: papermill_options(PARAMETERS | {"tier": wc.tier, "dataset": wc.dataset, "seed": wc.seed}) + main_only(wc),
+        options=study_options,
     threads: int(config.get("threads", 2))
     resources:
         runtime=lambda wc: RESOURCES[wc.tier]["runtime"],
@@ -125,7 +138,8 @@ rule study:
     shell:  # the committed result is replaced only by a complete one
         "echo 'executing {input.source} {params.options}'; "
         "export OMP_NUM_THREADS={threads} PROBPOSE_RESULTS={ROOT}/_build/studies; "
-        "(jupytext --quiet --to ipynb {input.source} -o - | {PAPERMILL} --cwd book {params.options} - {output.notebook} && "
+        "(jupytext --quiet --to ipynb {input.source} -o - | "
+        "{PAPERMILL} --cwd book {params.options} - {output.notebook} && "
         "cp {output.result} book/results/) > {log} 2>&1"
 
 

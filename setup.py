@@ -24,7 +24,7 @@ setup(
     url=config["git_url"],
     keywords=config["keywords"],
     packages=find_packages(include=["probpose", "probpose.*"]),
-    package_data={"probpose": ["assets/*", "weights/**/*", "static/*", "studies/cards/*"]},
+    package_data={"probpose": ["assets/*", "weights/**/*", "studies/cards/*"]},
     python_requires=f">={config['min_python']},<3.14",
     install_requires=config["requirements"].split(),
     extras_require=extras,

@@ -69,7 +69,7 @@ def evaluating(model: nn.Module) -> Iterator[torch.device]:
     was_training = model.training
     model.eval()
     try:
-        yield next(model.parameters()).device
+        yield next((p.device for p in model.parameters()), torch.device("cpu"))
     finally:
         model.train(was_training)
 

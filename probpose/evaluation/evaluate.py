@@ -8,6 +8,7 @@ __all__ = ['sampler_of', 'wants_heatmaps', 'with_truth', 'stream_hypotheses', 'f
 # %% ../../nbs/evaluation/02_evaluate.ipynb #8ba923b8
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from ..core.batches import PoseBatch, copy_with
 from ..core.checks import check_count, check_poses, choose
-from ..core.devices import make_generator, resolve_device, wants_progress
+from ..core.devices import evaluating, make_generator, resolve_device, wants_progress
 from ..core.errors import ConfigError, NotFiniteError, ShapeError
 from .protocols import PROTOCOLS, HypothesisView
 from ..geometry.skeletons import ROOT_FREE_16
@@ -96,7 +97,7 @@ def _at_frames(
     return model.at(frames) if hasattr(model, "at") else model
 
 
-def with_truth(views: Iterator[tuple[HypothesisView, dict]]) -> Iterator[tuple[HypothesisView, dict]]:
+def with_truth(views: Iterator[tuple[HypothesisView, PoseBatch]]) -> Iterator[tuple[HypothesisView, PoseBatch]]:
     "Only views that can be compared with a truth; raises `ConfigError` for a data set without 3D poses."
     for view, batch in views:
         if view.target is None:
@@ -117,18 +118,16 @@ def _batches(dataset: Any, size: int, device: torch.device, bar: tqdm, heatmaps:
 
 def stream_hypotheses(
     model: Any, dataset: Any, n: int, batch_size: int, seed: int, device: str, progress: bool | None
-) -> Iterator[tuple[HypothesisView, dict]]:
+) -> Iterator[tuple[HypothesisView, PoseBatch]]:
     "Views of `n` hypotheses for one batch after another, with the batch itself and the indices of its `frames`."
     check_count(n, "n")
     check_count(batch_size, "batch_size")
     check_count(len(dataset), "length of the data set")
     place, network = resolve_device(device), _network(model)
-    was_training = network is not None and network.training
-    if network is not None:
-        network.to(place).eval()
+    quiet = nullcontext() if network is None else evaluating(network.to(place))
     noise, size = make_generator(seed, place), min(batch_size, max(1, _MOST_POSES // n))
-    bar = tqdm(total=len(dataset), desc="evaluating", unit="frame", disable=not wants_progress(progress))
-    try:
+    hidden = not wants_progress(progress)
+    with quiet, tqdm(total=len(dataset), desc="evaluating", unit="frame", disable=hidden) as bar:
         for batch in _batches(dataset.to(place), size, place, bar, wants_heatmaps(model)):
             with torch.no_grad():
                 sample = sampler_of(_at_frames(model, batch.frames))
@@ -139,10 +138,6 @@ def stream_hypotheses(
                 if truth is not None:
                     truth = _checked(truth, tuple(hypotheses.shape[1:]), "poses of the data set")
                 yield HypothesisView(hypotheses.to(place), truth), batch
-    finally:
-        bar.close()
-        if was_training:
-            network.train()
 
 # %% ../../nbs/evaluation/02_evaluate.ipynb #a7bb9ca1
 def _mode_columns(

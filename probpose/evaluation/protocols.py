@@ -29,11 +29,13 @@ class HypothesisView:
         self.poses, self.target = root_centre(hypotheses), None if target is None else root_centre(target)
 
     @cached_property
-    def aligned(self) -> Tensor:
+    def aligned(self) -> Tensor:  # (M, B, 17, 3)
+        "The hypotheses after the best rotation, scale and shift onto the truth."
         return align(self.poses, self.target)
 
     @cached_property
-    def scaled(self) -> Tensor:
+    def scaled(self) -> Tensor:  # (M, B, 17, 3)
+        "The hypotheses in the truth's scale."
         return scale_to(self.poses, self.target)
 
 

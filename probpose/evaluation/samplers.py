@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from ..core.checks import check_count, check_poses
+from ..core.devices import make_generator
 from ..core.errors import ConfigError
 from .evaluate import sampler_of, stream_hypotheses, wants_heatmaps
 from ..geometry.alignment import root_centre
-from ..geometry.skeletons import ROOT_FREE_16
+from ..geometry.skeletons import H36M_17, MPII_16, ROOT_FREE_16
 
 # %% ../../nbs/evaluation/04_samplers.ipynb #1359cfc3
 class StoredHypotheses:
@@ -134,7 +135,7 @@ def kmeans_hypotheses(
             f"k: expected at most as many clusters as hypotheses (M, B, J, 3), got k = {k} for "
             f"{tuple(hypotheses.shape)}"
         )
-    source = torch.Generator(hypotheses.device).manual_seed(0) if generator is None else generator
+    source = make_generator(0, hypotheses.device) if generator is None else generator
     points = hypotheses.flatten(2).transpose(0, 1).contiguous()
     middle = points.mean(1, keepdim=True)  # distances of small numbers round less
     centres, sizes = _lloyd(
@@ -168,8 +169,8 @@ def representatives(
     return Representatives(model, drawn)
 
 # %% ../../nbs/evaluation/04_samplers.ipynb #49c0872a
-# MPII-16 index that speaks for each joint of Human3.6M-17
-DETECTED_JOINTS = (6, 2, 1, 0, 3, 4, 5, 7, 8, 9, 9, 13, 14, 15, 12, 11, 10)
+# which of MPII's joints speaks for each of Human3.6M's; it has no nose, the head stands for it
+DETECTED_JOINTS = tuple(MPII_16.landmarks.index(name.replace("neck_nose", "head")) for name in H36M_17.landmarks)
 
 
 def _noise_in_image(

@@ -28,8 +28,10 @@ def test_every_public_definition_has_a_docstring():
 
 
 def test_few_public_names_are_used_by_nobody():
-    assert len(measure.unused_names()) < 26, measure.unused_names()
+    assert len(measure.unused_names(with_tests=False)) < 26, measure.unused_names(with_tests=False)
 
 
 def test_the_report_holds_every_measure():
-    assert all(str(value) for value in measure.report().values())
+    report = measure.report()
+    assert report["modules"] > 100 and report["export cells"] and report["public names"] > 500
+    assert report["public definitions"] > len(measure.modules())

@@ -345,10 +345,9 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
 
 def test_wheel_holds_modules_and_weights(wheel):
     names = set(wheel.namelist())
-    weights = {str(p.relative_to(ROOT)) for p in (ROOT / "probpose/weights").rglob("*") if p.is_file()}
-    modules = {str(p.relative_to(ROOT)) for p in (ROOT / "probpose").rglob("*.py")}
-    assert any(name.endswith(".safetensors") for name in weights)
-    assert weights | modules <= names
+    files = [p for p in (ROOT / "probpose").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    assert {p.suffix for p in files} >= {".py", ".safetensors", ".md", ".npz"}
+    assert {str(p.relative_to(ROOT)) for p in files} <= names
     assert not any(name.startswith(("tests/", "nbs/", "book/")) for name in names)
 
 

@@ -1,7 +1,8 @@
 """The numbers of the chapters' tables stay what they are: every variant of four studies at the smoke tier, recomputed.
 
-`snapshots/tables.json` holds what an executed book said for `seed` 0. Who changes a number on purpose writes it anew:
-`python tests/repository/test_tables.py _build/results` after `make book`, and says in the commit why.
+`snapshots/tables.json` holds what the book said for `seed` 0 at commit 3bf4a10, before the library was put into rooms.
+Who changes a number on purpose writes it anew with `python tests/repository/test_tables.py _build/results` after
+`make book`, and says in the commit why.
 """
 
 import json

@@ -6,7 +6,6 @@
 __all__ = ['mesh']
 
 # %% ../../nbs/cli/03_mesh.ipynb #d7c7cabb
-import math
 from pathlib import Path
 from typing import Annotated
 
@@ -72,15 +71,7 @@ def _crops(picture, crop, focal):
     box = crop_box(crop, (picture.shape[1], picture.shape[0]), focal)
     return torch.stack([crop_image(picture, centre, float(side)) for centre, side in zip(crop.centre, crop.size)]), box
 
-
-def _crop_of(box, focal: float | None, image_size: tuple[int, int]):
-    "The squares that box numbers (B, 3) of a file mean; the inverse of `geometry.crops.crop_box`."
-    from probpose.geometry.crops import Crop
-
-    pixels = box * (math.hypot(*image_size) if focal is None else focal)
-    return Crop(pixels[:, :2] + torch.tensor(image_size) / 2, pixels[:, 2])
-
-# %% ../../nbs/cli/03_mesh.ipynb #73ff3af2
+# %% ../../nbs/cli/03_mesh.ipynb #2c605e34
 @app.command()
 @plain_errors
 def mesh(
@@ -124,6 +115,7 @@ def mesh(
     device: Device = "auto",
 ):
     "Find bodies in a photograph and write hypotheses as .npz and as meshes for a viewer."
+    from probpose.geometry.crops import crop_from_box
     from probpose.vision.detections import ImageDetections
     from probpose.vision.hrnet import load_detector
     from probpose.vision.images import read_image
@@ -140,13 +132,9 @@ def mesh(
         xy, scores, crop = _from_keypoints(keypoints, skeleton, crop)
     saved = SavedHeatmaps(heatmaps) if heatmaps is not None else None
     if saved is not None and saved.box is not None and box is None:
-        crop = _crop_of(saved.box, focal, size)
+        crop = crop_from_box(saved.box, size, focal)
     (crops, numbers), model = _crops(picture, crop, focal), _body_model(weights, body).to(place)
-    detector = (
-        load_detector().to(place)
-        if (keypoints or heatmaps) is None or getattr(model.config, "use_features", True)
-        else None
-    )
+    detector = load_detector().to(place) if (keypoints or heatmaps) is None or model.config.use_features else None
     if saved is not None:
         saved.features = detector
     if keypoints is not None:
@@ -163,10 +151,11 @@ def mesh(
 def _body_model(weights: str, source: str | None):
     "A model of whole bodies, with another body if one is named; raises `ConfigError`."
     from probpose.bodies.body import load_body
+    from probpose.models.humr.model import HuMR
     from probpose.models.pretrained import load_pretrained
 
     model = load_pretrained(weights)
-    if not hasattr(model, "hypotheses"):
+    if not isinstance(model, HuMR):
         raise ConfigError(
             f"weights: expected a model of whole bodies such as humr, got {type(model).__name__}; lift poses with "
             "`probpose lift`"

@@ -13,26 +13,13 @@ import typer
 
 from .shared import Data, DataPath, Device, Seed, Tier, app, plain_errors
 from ..core.checks import choose
-from ..core.devices import seeded
+from ..models.pretrained import CATALOGUE, TRAINABLE
 
 # %% ../../nbs/cli/04_train.ipynb #018c1996
-def _frames(images: bool, data: str, split: str, size: int | None, path: str | None, tier: str):
-    "Frames with simulated detections, or rendered people as the packaged detector sees them."
-    if not images:
-        from probpose.data import load
-
-        return load(data, split=split, size=size, path=path)
-    from probpose.data.detected import load_detected
-    from probpose.studies.plans import study_plan
-
-    plan = study_plan("humr", tier)
-    return load_detected(data, split, size or (plan.train_frames if split == "train" else plan.test_frames), path=path)
-
-
 @app.command()
 @plain_errors
 def train(
-    model: Annotated[str, typer.Argument(help="poseflow, elepose, diffpose, humr, prohmr, mdn, cvae or martinez")],
+    model: Annotated[str, typer.Argument(help=f"{', '.join(TRAINABLE[:-1])} or {TRAINABLE[-1]}")],
     out: Annotated[Path, typer.Option(help="folder for checkpoints and weights; called again, the training resumes")],
     data: Data = "synthetic",
     path: DataPath = None,
@@ -42,34 +29,30 @@ def train(
     device: Device = "auto",
 ):
     "Train a model; the weights appear in OUT/model.safetensors."
-    from probpose.data.planar import training_proportions
-    from probpose.models import build
-    from probpose.studies.plans import TRAINED_IN, study_plan
-    from probpose.training.loop import train_stages
-    from probpose.training.specs import training_config
+    from probpose.studies import open_study
 
-    plan = study_plan(TRAINED_IN[choose(model, TRAINED_IN, "model")], tier)
-    images = model in ("humr", "prohmr")
-    dataset = _frames(images, data, "train", None if images else plan.train_frames, path, tier)
-    needs = {} if model == "martinez" else {"seed": seed}
-    if model == "elepose":
-        needs["proportions"] = training_proportions(dataset)
-    with seeded(seed):
-        posterior = build(model, tier, **needs)
-    config = training_config(
-        posterior.config,
-        iterations=plan.iterations_of(model) if iterations is None else iterations,
-        batch_size=getattr(posterior.config, "batch_size", plan.batch_size),
-        seed=seed,
-        device=device,
-    )
-    result = train_stages(posterior, dataset, config, run_dir=out)
+    entry = CATALOGUE[choose(model, TRAINABLE, "model")]
+    runner = open_study(entry.chapter, tier=tier, dataset=data, path=path, seed=seed, device=device).runner
+    untrained = runner.recipe.untrained(runner, entry.variant)
+    result = runner.train(entry.variant, untrained, run_dir=out, iterations=iterations)
     result.trained.save_pretrained(out)
-    typer.echo(
-        f"{out}: {model}, {result.iterations} iterations on {len(dataset)} frames of {data}, {result.wall_time:.0f} s"
-    )
+    count = len(runner.train_data)
+    typer.echo(f"{out}: {model}, {result.iterations} iterations on {count} frames of {data}, {result.wall_time:.0f} s")
 
 # %% ../../nbs/cli/04_train.ipynb #04b637b0
+def _frames_for(model, data: str, split: str, size: int | None, path: str | None):
+    "Frames with simulated detections, or rendered people as the packaged detector sees them."
+    from probpose.data import load
+    from probpose.data.detected import load_detected
+    from probpose.models.humr.model import HuMR
+    from probpose.studies.plans import study_plan
+
+    if not isinstance(model, HuMR):
+        return load(data, split=split, size=size, path=path)
+    plan = study_plan("humr", "laptop")
+    return load_detected(data, split, size or (plan.train_frames if split == "train" else plan.test_frames), path=path)
+
+
 @app.command()
 @plain_errors
 def evaluate(
@@ -77,7 +60,13 @@ def evaluate(
     data: Data = "synthetic",
     path: DataPath = None,
     split: Annotated[str, typer.Option(help="test, hard or train")] = "test",
-    size: Annotated[int | None, typer.Option(help="evenly spread frames; all by default")] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            help="evenly spread frames, all by default; rendered people for humr and prohmr, as many as the laptop "
+            "tier's by default"
+        ),
+    ] = None,
     n: Annotated[int, typer.Option("--n", help="hypotheses per frame")] = 200,
     out: Annotated[Path | None, typer.Option(help="a .csv with one row per frame, metric and statistic")] = None,
     seed: Seed = 0,
@@ -86,11 +75,10 @@ def evaluate(
     "Evaluate a model and print the means of every metric."
     from probpose.evaluation.evaluate import evaluate as evaluate_model
     from probpose.evaluation.evaluate import summarise
-    from probpose.models.humr.model import HuMR
     from probpose.models.pretrained import load_pretrained
 
     posterior = load_pretrained(model)
-    frames = _frames(isinstance(posterior, HuMR), data, split, size, path, "laptop")
+    frames = _frames_for(posterior, data, split, size, path)
     frame = evaluate_model(posterior, frames, n=n, seed=seed, device=device)
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -256,10 +256,7 @@ def load_detected(
     size: int = 1000,
     seed: int = 0,
     path: str | Path | None = None,
-    detector: HeatmapDetector | str = "open",  # a detector, or what `load_detector` takes
-    workers: int | None = None,
     progress: bool | None = None,
 ) -> DetectedImages:
-    "`load_rendered`, seen by a detector."
-    detector = load_detector(detector) if isinstance(detector, str) else detector
-    return detect_all(load_rendered(name, split, size, seed, path, workers, progress), detector)
+    "`load_rendered`, seen by the detector that ships with the package."
+    return detect_all(load_rendered(name, split, size, seed, path, progress=progress), load_detector())

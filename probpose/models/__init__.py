@@ -12,28 +12,17 @@ from torch import nn
 
 from ..core.checks import choose
 from ..core.errors import ConfigError
+from .pretrained import CATALOGUE, TRAINABLE
 
 # %% ../../nbs/models/04_by_name.ipynb #81c07d86
-_BUILDERS = {  # name → where its class and the settings of a tier are
-    "poseflow": ("poseflow.model:PoseFlow", "poseflow.config:poseflow_config"),
-    "elepose": ("elepose.model:ElePose", "elepose.config:ElePoseConfig.for_tier"),
-    "diffpose": ("diffpose.model:DiffPose", "diffpose.config:diffpose_config"),
-    "humr": ("humr.model:HuMR", "humr.config:HuMRConfig.for_tier"),
-    "prohmr": ("humr.prohmr:ProHMR", "humr.prohmr:ProHMRConfig.for_tier"),
-    "mdn": ("baselines.mdn:MDN", "baselines.mdn:MDNConfig.for_tier"),
-    "cvae": ("baselines.cvae:CVAE", "baselines.cvae:CVAEConfig.for_tier"),
-    "martinez": ("baselines.martinez:Martinez", "baselines.martinez:MartinezConfig.for_tier"),
-}
-
-
 def build(
-    name: str,  # "poseflow", "elepose", "diffpose", "humr", "prohmr", "mdn", "cvae" or "martinez"
+    name: str,  # one of `TRAINABLE`, e.g. "poseflow"
     tier: str = "full",  # smoke, laptop or full
     **changes,  # settings that differ from the tier's
 ) -> nn.Module:  # a `PosePosterior`
     "An untrained model at a tier; raises `UnknownNameError` for a model that is not there."
-    places = _BUILDERS[choose(name, _BUILDERS, "model")]
-    model_class, settings = (resolve_name(f"probpose.models.{place}") for place in places)
+    entry = CATALOGUE[choose(name, TRAINABLE, "model")]
+    model_class, settings = (resolve_name(f"probpose.models.{place}") for place in (entry.model, entry.settings))
     try:
         return model_class(settings(tier, **changes))
     except TypeError as error:

@@ -22,7 +22,7 @@ from ..geometry.skeletons import H36M_17, MPII_16
 from ..ledger.places import weights_folder
 from ..ledger.results import record, records_from
 from ..metrics.pose import mpjpe
-from ..models.pretrained import load_pretrained
+from ..models.pretrained import CATALOGUE, load_pretrained
 from .exhibits import Exhibits
 from probpose.studies.measures import (
     evaluate_run,
@@ -35,8 +35,6 @@ from probpose.studies.measures import (
 from .recipe import Recipe
 from .release import fill_card
 from .runner import Runner
-from ..training.loop import train
-from ..training.specs import TrainingConfig
 from ..vision.accuracy import keypoint_pck, mass_calibration
 from ..vision.detections import ImageDetections
 from ..vision.hrnet import HeatmapDetector, HeatmapDetectorConfig, load_detector
@@ -125,13 +123,7 @@ def _measure_detector(run: Runner, model: HeatmapDetector) -> tuple[list[dict], 
     }
 
 # %% ../../nbs/studies/14_open_world.ipynb #f0e12596
-_WEIGHTS = {
-    "martinez": "poseflow-martinez",
-    "mdn": "baselines-mdn",
-    "cvae": "baselines-cvae",
-    "poseflow": "poseflow",
-    "diffpose": "diffpose",
-}  # variant → chapter and variant of its weights
+_SHOWN = ("martinez", "mdn", "cvae", "poseflow", "diffpose")  # models of poses that are shown the detector's heatmaps
 
 
 class OpenWorldRecipe(Recipe):
@@ -140,7 +132,7 @@ class OpenWorldRecipe(Recipe):
     """
 
     chapter = "open_world"
-    variants = ("bodies", "detector", *_WEIGHTS)
+    variants = ("bodies", "detector", *_SHOWN)
 
     def load_frames(self, run: Runner, split: str) -> RenderedDataset:
         "Rendered images of a split."
@@ -160,30 +152,22 @@ class OpenWorldRecipe(Recipe):
         training = {"iterations": run.plan.iterations, "batch_size": run.plan.batch_size}
         return dataclasses.asdict(HeatmapDetectorConfig(seed=run.seed)) | training
 
-    def model(self, run: Runner, variant: str) -> Any:
-        """The detector of this run, from its folder or from a training that starts now (or resumes).
+    def untrained(self, run: Runner, variant: str) -> HeatmapDetector:
+        "The detector before its training; nothing else is trained here."
+        return HeatmapDetector(HeatmapDetectorConfig(seed=run.seed))
 
-        The shipped weights of a model of poses; None for the bodies.
-        """
+    def load_weights(self, variant: str, folder: Path) -> HeatmapDetector:
+        "The trained detector from its weights."
+        return load_detector(folder)
+
+    def model(self, run: Runner, variant: str) -> Any:
+        "The detector of this run; the shipped weights of a model of poses; None for the bodies."
+        if variant == "detector":
+            return super().model(run, variant)
         if variant == "bodies":
             return None
-        if variant != "detector":
-            chapter, _, name = _WEIGHTS[variant].partition("-")
-            return load_pretrained(weights_folder(chapter, name or "full")).to(run.device)
-        folder = run.folder(variant)
-        if not (folder / "weights" / "detector.safetensors").exists():
-            detector = HeatmapDetector(HeatmapDetectorConfig(seed=run.seed))
-            config = TrainingConfig(
-                run.plan.iterations,
-                run.plan.batch_size,
-                run.seed,
-                checkpoint_every=200,
-                device=str(run.device),
-                progress=run.progress,
-            )
-            train(detector, run.train_data, config, run_dir=folder / "run")
-            detector.cpu().save_pretrained(folder / "weights")
-        return load_detector(folder / "weights").to(run.device)
+        trained = CATALOGUE[variant]
+        return load_pretrained(weights_folder(trained.chapter, trained.variant)).to(run.device)
 
     def measure(self, run: Runner, variant: str, model: Any) -> tuple[list[dict], dict]:
         "Records and curves of one variant."

@@ -8,9 +8,11 @@ __all__ = ['Recipe']
 # %% ../../nbs/studies/02_recipe.ipynb #a831aef3
 import dataclasses
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data import load
+from ..models.pretrained import load_pretrained
 from .plans import STUDIES
 
 if TYPE_CHECKING:
@@ -61,7 +63,15 @@ class Recipe(ABC):
 
     def fit(self, run: "Runner", variant: str, model: Any) -> Any:
         "The model, trained."
-        return run.train(variant, model)
+        return run.train(variant, model).trained
+
+    def load_weights(
+        self,
+        variant: str,
+        folder: Path,  # written by the model's `save_pretrained`
+    ) -> Any:
+        "The trained model from its weights."
+        return load_pretrained(folder)
 
     def model(self, run: "Runner", variant: str) -> Any:
         "What a variant is when it is measured: by default the trained model."

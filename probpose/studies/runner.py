@@ -24,10 +24,9 @@ from ..core.devices import resolve_device
 from ..core.storage import write_atomic
 from ..ledger.provenance import provenance
 from ..ledger.results import Result, save_result
-from ..models.pretrained import load_pretrained
 from .plans import recipe_class, study_plan
 from .recipe import Recipe
-from ..training.loop import train_stages
+from ..training.loop import TrainingResult, train_stages
 from ..training.specs import training_config
 
 # %% ../../nbs/studies/03_runner.ipynb #71919c01
@@ -111,30 +110,31 @@ class Runner:
         self,
         variant: str,
         model: Any,  # before its training
-    ) -> Any:
-        "The trained model; called again after a kill, the training resumes."
+        run_dir: str | Path | None = None,  # where checkpoint and log are kept; None: in the variant's folder
+        iterations: int | None = None,  # None: the plan's
+    ) -> TrainingResult:
+        "Train a model on what the variant learns from; called again after a kill, the training resumes."
         config = training_config(
             model.config,
-            iterations=self.plan.iterations_of(variant),
+            iterations=self.plan.iterations_of(variant) if iterations is None else iterations,
             batch_size=self.plan.batch_size,
             seed=self.seed,
             device=str(self.device),
             progress=self.progress,
         )
         frames = self.recipe.frames(self, variant)
-        run_dir = self.folder(variant) / "run"
-        return train_stages(model, frames, config, run_dir, prepared=self._prepared).trained
+        return train_stages(model, frames, config, run_dir or self.folder(variant) / "run", prepared=self._prepared)
 
     def trained_model(self, variant: str) -> Any:
         "The trained model of a variant, from its folder or from a training that starts now (or resumes)."
         folder = self.folder(variant) / "weights"
         if not self.has_weights(variant):
             self.recipe.fit(self, variant, self.recipe.untrained(self, variant)).save_pretrained(folder)
-        return load_pretrained(folder).to(self.device)
+        return self.recipe.load_weights(variant, folder).to(self.device)
 
     def has_weights(self, variant: str) -> bool:
         "Whether a variant has been trained already."
-        return (self.folder(variant) / "weights" / "model.safetensors").exists()
+        return any((self.folder(variant) / "weights").glob("*.safetensors"))
 
     def model(self, variant: str = "full") -> Any:
         "What a variant is when it is measured."

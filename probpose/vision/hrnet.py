@@ -10,7 +10,6 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -20,9 +19,9 @@ from torch.nn import functional as F
 from ..core.batches import PoseBatch
 from ..core.checks import check_count, choose
 from ..core.devices import evaluating, seeded
-from ..core.errors import ConfigError, UnknownNameError
+from ..core.errors import ConfigError
 from ..core.optional import import_torchvision_users
-from ..core.storage import compact_tensors, load_tensors, restore_model, save_tensors, write_atomic
+from ..core.storage import compact_tensors, load_model, packaged_weights, save_tensors, write_atomic
 from ..evidence.detections import with_batch
 from ..evidence.gaussians import SIGMA_GT
 from ..geometry.crops import Crop
@@ -146,9 +145,6 @@ def _rise_and_fall(done: float) -> float:
     return max(0.02, done / 0.03) if done < 0.03 else 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (done - 0.03) / 0.97))
 
 # %% ../../nbs/vision/04_hrnet.ipynb #bbc8599d
-_DETECTOR_FILE = "detector.safetensors"
-
-
 class HeatmapDetector(nn.Module):
     """One map per joint from a picture of a person: an HRNet (Sun et al., CVPR 2019) with a light head.
 
@@ -275,7 +271,7 @@ class HeatmapDetector(nn.Module):
         folder = Path(folder)
         about = {"detector": type(self).__name__, "config": dataclasses.asdict(self.config)}
         tensors = compact_tensors(self.inference_state(), "half" if compact else None)
-        save_tensors(folder / _DETECTOR_FILE, tensors, about)
+        save_tensors(folder / "detector.safetensors", tensors, about)
         if card is not None:
             write_atomic(folder / "README.md", card)
         return folder
@@ -289,16 +285,7 @@ def load_detector(
 
     Raises `UnknownNameError` for a folder without any, `CheckpointError` for damaged or foreign ones.
     """
-    folder = (
-        Path(str(resources.files("probpose"))) / "weights" / "detector"
-        if str(folder_or_name) == "open"
-        else Path(folder_or_name)
-    )
-    source = folder / _DETECTOR_FILE
-    if not source.is_file():
-        raise UnknownNameError(
-            f"no detector at {str(folder_or_name)!r}: expected 'open' or a folder with {_DETECTOR_FILE}; "
-            "train one with probpose.training.loop.train and write it with save_pretrained"
-        )
-    tensors, about = load_tensors(source)
-    return restore_model(HeatmapDetector, HeatmapDetectorConfig, tensors, about, source)
+    place = "probpose.vision.hrnet"
+    classes = {"HeatmapDetector": (f"{place}:HeatmapDetector", f"{place}:HeatmapDetectorConfig")}
+    names = {"open": folder for folder in packaged_weights("detector").values()}
+    return load_model(folder_or_name, "detector", classes, names)

@@ -235,6 +235,7 @@ def test_another_body_is_used_and_said(photograph, keypoints, weights, tmp_path)
         (("street.jpg", "--format", "stl"), "glb"),
         (("street.jpg", "--keypoints", "missing.json"), "keypoints"),
         (("street.jpg", "--keypoints", "lost.json"), "at least two joints"),
+        (("street.jpg", "--keypoints", "flags.json"), "visibility flags"),
         (("street.jpg", "--keypoints", "person.json", "--heatmaps", "maps.npz"), "both"),
         (("street.jpg", "--heatmaps", "missing.npz"), "missing.npz"),
         (("street.jpg", "--keypoints", "person.json", "--skeleton", "coco"), "unknown"),
@@ -248,7 +249,8 @@ def test_a_mistake_is_one_sentence_and_leaves_no_file(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PROBPOSE_BODIES", raising=False)
-    (tmp_path / "lost.json").write_text(json.dumps({"keypoints": PERSON.tolist(), "scores": [0.0] * 17}))
+    for name, score in (("lost", 0.0), ("flags", 2.0)):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"keypoints": PERSON.tolist(), "scores": [score] * 17}))
     given = () if "--weights" in words else ("--weights", weights)
     done = run(*words, *given, out=tmp_path / "out")
     assert refused(done, said, "Error"), done.output

@@ -7,17 +7,21 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from probpose.core.errors import ConfigError, DataFileError, DegeneratePoseError
-from probpose.evidence.files import keypoints_on_crop, read_file_arrays, read_keypoint_file, read_points
+from probpose.core.errors import ConfigError, DataFileError, DegeneratePoseError, NotFiniteError
+from probpose.evidence.files import keypoints_on_crop, read_file_arrays, read_keypoint_file
 
 ROWS = np.concatenate([100 + np.arange(34.0).reshape(17, 2), np.full((17, 1), 0.5)], 1)
 
 
-@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors", "a.json", "flat.json", "coco.json", "a.csv"])
+@pytest.mark.parametrize(
+    "name", ["a.npy", "a.npz", "a.safetensors", "a.json", "flat.json", "record.json", "coco.json", "a.csv"]
+)
 def test_layouts(name, tmp_path):
     file = tmp_path / name
-    contents = {"a.json": ROWS, "flat.json": ROWS.ravel(), "coco.json": ROWS.ravel()}
-    if name == "coco.json":
+    contents = {"a.json": ROWS, "flat.json": ROWS.ravel()}
+    if name == "record.json":
+        file.write_text(json.dumps({"keypoints": ROWS.ravel().tolist(), "image_id": 3}))
+    elif name == "coco.json":
         file.write_text(json.dumps([{"keypoints": ROWS.ravel().tolist(), "score": 0.9}]))
     elif name.endswith(".json"):
         file.write_text(json.dumps(contents[name].tolist()))
@@ -39,8 +43,8 @@ def test_layouts(name, tmp_path):
 
 def test_points_without_scores_and_alone_in_their_file(tmp_path):
     np.savez(tmp_path / "a.npz", people=ROWS[:, :2])
-    points, scores = read_points(tmp_path / "a.npz")
-    assert points.shape == (17, 2) and points.dtype == torch.float32 and scores is None
+    points, scores = read_keypoint_file(tmp_path / "a.npz")
+    assert points.shape == (1, 17, 2) and points.dtype == torch.float32 and scores is None
 
 
 def test_people_of_a_table_keep_their_order(tmp_path):
@@ -81,6 +85,29 @@ def test_missing_pickled_cut_and_nameless_arrays_are_refused(tmp_path):
             read_keypoint_file(tmp_path / name)
     with pytest.raises(DataFileError):
         read_file_arrays(tmp_path / "evil.npz")
+
+
+@pytest.mark.parametrize(
+    "place, number, error, words",
+    [
+        ((0, 0), np.nan, NotFiniteError, "keypoints"),
+        ((3, 2), np.inf, NotFiniteError, "scores"),
+        ((16, 2), 2.0, ConfigError, "visibility"),
+        ((5, 2), -1.0, ConfigError, "scores"),
+    ],
+)
+def test_places_and_scores_that_are_none_are_refused(place, number, error, words, tmp_path):
+    rows = ROWS.copy()
+    rows[place] = number
+    np.save(tmp_path / "a.npy", rows)
+    with pytest.raises(error, match=f"a.npy: .*{words}"):
+        read_keypoint_file(tmp_path / "a.npy")
+
+
+def test_a_joint_without_a_row_in_a_table_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("person,joint,x,y,score\n0,0,5,5,1\n0,2,9,9,1\n")
+    with pytest.raises(NotFiniteError, match="missing joints"):
+        read_keypoint_file(tmp_path / "a.csv")
 
 
 def test_joints_that_were_not_found_do_not_pull_the_crop():

@@ -1,6 +1,5 @@
-"""Heatmaps and key points of files."""
+"""Heatmaps of files."""
 
-import json
 import math
 
 import numpy as np
@@ -11,14 +10,12 @@ from probpose.core.devices import make_generator
 from probpose.core.errors import (
     ConfigError,
     DataFileError,
-    DegeneratePoseError,
     NoPersonError,
     NotFiniteError,
     ShapeError,
 )
-from probpose.geometry.crops import Crop, crop_box
 from probpose.vision.pictures import heatmap_targets
-from probpose.vision.saved import SavedHeatmaps, read_crop_keypoints
+from probpose.vision.saved import SavedHeatmaps
 
 
 def people(count=3, width=48):
@@ -97,62 +94,8 @@ def test_files_that_cannot_be_read(tmp_path, name):
     elif name == "half.npz":
         np.savez(file, heatmaps=people().numpy())
         file.write_bytes(file.read_bytes()[:5000])
-    for reader in (SavedHeatmaps, read_crop_keypoints):
-        with pytest.raises(DataFileError, match=str(file)):
-            reader(file)
-
-
-def rows(count=None, scores=True):
-    xy = 100 + 80 * torch.rand(*((count,) if count else ()), 17, 2, generator=make_generator(0))
-    return torch.cat([xy, torch.full_like(xy[..., :1], 0.7)], -1) if scores else xy
-
-
-@pytest.mark.parametrize("write", ["rows", "npy", "flat", "record", "people", "no scores"])
-def test_key_points_of_files(tmp_path, write):
-    points = rows(scores=write != "no scores")
-    content = {
-        "rows": points.tolist(),
-        "no scores": points.tolist(),
-        "flat": points.flatten().tolist(),
-        "record": {"keypoints": points.flatten().tolist(), "image_id": 3},
-        "people": [{"keypoints": points.tolist()}] * 2,
-    }
-    file = tmp_path / ("points.npy" if write == "npy" else "points.json")
-    np.save(file, points.numpy()) if write == "npy" else file.write_text(json.dumps(content[write]))
-    seen = read_crop_keypoints(file, (400, 300), 500.0)
-    assert len(seen) == (2 if write == "people" else 1) and seen.skeleton == "coco_17"
-    assert torch.allclose(seen.crop.from_map(seen.keypoints)[0], points[:, :2], atol=1e-3)
-    assert torch.allclose(seen.scores, torch.tensor(1.0 if write == "no scores" else 0.7)) and torch.allclose(
-        seen.box[0], crop_box(points[:, :2], (400, 300), 500.0)
-    )
-
-
-def test_key_points_of_a_given_crop(tmp_path):
-    (tmp_path / "p.json").write_text(json.dumps(rows(2).tolist()))
-    crop = Crop(torch.tensor([140.0, 140.0]), torch.tensor(128.0))
-    seen = read_crop_keypoints(tmp_path / "p.json", (400, 300), crop=crop)
-    assert torch.allclose(seen.keypoints, (rows(2)[..., :2] - 140) / 2 + 31.5, atol=1e-3) and seen.box.shape == (2, 3)
-
-
-@pytest.mark.parametrize(
-    "content, error, words",
-    [
-        ("{", DataFileError, "JSON"),
-        ("3", ShapeError, "COCO-17"),
-        ("[]", ShapeError, "COCO-17"),
-        ('{"a": 1}', DataFileError, "keypoints"),
-        ("[[1, 2], [3]]", DataFileError, "rows"),
-        (json.dumps(rows()[:16].tolist()), ShapeError, "COCO-17"),
-        (json.dumps((rows() * torch.tensor([1, 1, 2.5])).tolist()), ConfigError, "visibility"),
-        (json.dumps((rows() * 0 + 1).tolist()), DegeneratePoseError, "coincide"),
-        ("[" + ", ".join(["[NaN, 1, 1]"] * 17) + "]", NotFiniteError, "key points"),
-        ('{"keypoints": null}', ShapeError, "COCO-17"),
-    ],
-)
-def test_key_points_that_are_none(tmp_path, content, error, words):
-    (tmp_path / "p.json").write_text(content)
-    with pytest.raises(error, match=words):
-        read_crop_keypoints(tmp_path / "p.json")
+    with pytest.raises(DataFileError, match=str(file)):
+        SavedHeatmaps(file)
 
 
 @pytest.mark.parametrize(

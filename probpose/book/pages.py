@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from ..core.errors import ConfigError
+from ..studies.plans import STUDIES
 
 # %% ../../nbs/book/01_pages.ipynb #a3a6391d
 def _page_names(node: Any) -> list[str]:
@@ -159,13 +160,22 @@ def library_toc(
     return [_room_entry(root / "nbs" / room, root) for room in rooms] + top
 
 # %% ../../nbs/book/01_pages.ipynb #fcc29cf6
+def _new_chapters(named: list[str], root: Path) -> list[dict]:
+    "Entries of the chapters that have a study and a page, and no place in the table of contents yet."
+    pages = [f"book/{chapter}" for chapter in STUDIES if (root / "book" / f"{chapter}.md").is_file()]
+    return [{"file": page} for page in pages if page not in named]
+
+
 def write_toc(
     root: str | Path = ".",  # the repository
 ) -> Path:  # the file
-    "Renew the library part of `_toc.yml` after a notebook was added, moved or removed."
+    """Renew `_toc.yml` after a notebook was added, moved or removed, or a chapter added: the last part, the library,
+    is made anew; chapters with a study that are named nowhere join the end of the first part, the book.
+    """
     path = Path(root) / "_toc.yml"
     text = path.read_text(encoding="utf-8")
     toc = yaml.safe_load(text)
+    toc["parts"][0]["chapters"] += _new_chapters(_page_names(toc), Path(root))
     toc["parts"][-1]["chapters"] = library_toc(root)
     head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
     path.write_text(head + yaml.safe_dump(toc, sort_keys=False), encoding="utf-8")

@@ -44,11 +44,12 @@ def train(
     "Train a model; the weights appear in OUT/model.safetensors."
     from probpose.data.planar import training_proportions
     from probpose.models import build
-    from probpose.studies.plans import TRAINED_IN, study_plan
+    from probpose.studies.plans import STUDIES, TRAINED_IN, study_plan
     from probpose.training.loop import train_stages
     from probpose.training.specs import training_config
 
-    plan = study_plan(TRAINED_IN[choose(model, TRAINED_IN, "model")], tier)
+    chapter = TRAINED_IN[choose(model, TRAINED_IN, "model")]
+    plan = study_plan(chapter, tier)
     images = model in ("humr", "prohmr")
     dataset = _frames(images, data, "train", None if images else plan.train_frames, path, tier)
     needs = {} if model == "martinez" else {"seed": seed}
@@ -58,7 +59,7 @@ def train(
         posterior = build(model, tier, **needs)
     config = training_config(
         posterior.config,
-        iterations=plan.iterations_of(model) if iterations is None else iterations,
+        iterations=STUDIES[chapter].iterations_of(plan, model) if iterations is None else iterations,
         batch_size=getattr(posterior.config, "batch_size", plan.batch_size),
         seed=seed,
         device=device,

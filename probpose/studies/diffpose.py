@@ -14,8 +14,8 @@ from ..core.devices import make_generator
 from ..data.dataset import PoseDataset
 from ..distributions.diffusion import data_and_noise
 from ..geometry.skeletons import MPII_16
-from ..ledger.places import results_folders, weights_folder
-from ..ledger.results import load_curves, records_from, select
+from ..ledger.places import weights_folder
+from ..ledger.results import records_from, select
 from ..metrics.pose import mpjpe
 from ..models.diffpose.config import diffpose_config, released_config
 from ..models.diffpose.model import DiffPose
@@ -146,8 +146,7 @@ def calibration_curves(page: Page, subset: str = "all") -> dict[str, pd.DataFram
     """Shown calibration curves (columns levels and observed, means over seeds and joints) of both main variants,
     and of PoseFlow where it was measured on the same frames.
     """
-    flow, best = load_curves("calibration", *results_folders()), page.results.iloc[0]
-    flow = flow[(flow["chapter"] == "poseflow") & (flow["tier"] == best["tier"]) & (flow["dataset"] == best["dataset"])]
+    flow = page.curve("calibration", borrowed="poseflow")
     flow = flow[flow["subset"] == subset] if len(flow) else flow
     curves = {
         "DiffPose": page.curve(f"calibration_{subset}"),

@@ -180,7 +180,7 @@ class HuMRRecipe(Recipe):
 
     def load_exhibits(self, run: Runner) -> DetectedImages:
         "Test images for pictures; at the smoke tier more than are measured."
-        return run.test_data if run.tier != "smoke" else self._images(run, "test", run.dataset, 48)
+        return run.test_data if run.worth_showing else self._images(run, "test", run.dataset, 48)
 
     def untrained(self, run: Runner, variant: str) -> HuMR:
         "A variant before its training."

@@ -20,7 +20,7 @@ def test_main_variants_exist_and_tiers_are_the_ledgers():
     assert tuple(PLANS) == tuple(RESOURCES) == TIERS
     for chapter, entry in STUDIES.items():
         kind = recipe_class(chapter)
-        assert kind.chapter == chapter and set(entry.main) <= set(getattr(kind, "variants", ()))
+        assert kind.chapter == chapter and set(entry.main) <= set(kind.variants)
         assert set(entry.changes) <= set(PLANS) and set(entry.after) <= set(STUDIES)
 
 

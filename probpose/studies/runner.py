@@ -76,7 +76,7 @@ class Runner:
 
     @property
     def worth_showing(self) -> bool:
-        "Whether what this run trains is shown: above the smoke tier; there shipped weights and more frames are."
+        "Whether pictures show what this run has: above the smoke tier; at it, shipped weights stand in."
         return self.tier != "smoke"
 
     def remember(self, name: str, make: Callable[[], Any]) -> Any:

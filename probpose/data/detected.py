@@ -76,7 +76,7 @@ class DetectedPoses(Table):
 class DetectedImages(Table):
     """N rendered people with a detector's answer.
 
-    Indexing gives a smaller data set; `batch` is what `models.HuMR` trains on, `poses_seen` what models of 17 joints
+    Indexing gives a smaller data set; `batch` is what `models.humr.model.HuMR` trains on, `poses_seen` what models of 17 joints
     do.
     """
 

@@ -47,5 +47,4 @@ def open_study(
     **options: Any,  # tier, dataset, path, seed, device, cache, progress; see `studies.runner.Runner`
 ) -> Study:
     "The study of a chapter; raises `UnknownNameError` for a chapter without one."
-    kind = recipe_class(chapter)
-    return Study(kind(), **options) if hasattr(kind, "measure") else kind(**options)
+    return Study(recipe_class(chapter)(), **options)

@@ -30,15 +30,15 @@ class Exhibits:
         return self.run.recipe.load_exhibits(self.run)
 
     def pair(self) -> tuple[int, int]:
-        "Indices of a confident and of an uncertain frame, see `_confident_and_uncertain`."
+        "Indices of a confident and of an uncertain frame, chosen among people who stand upright by the evidence alone."
         return _confident_and_uncertain(self.frames)
 
     def model(self, variant: str = "full") -> Any:
-        """The model for pictures: this run's where it has been trained above the smoke tier, else the shipped weights,
+        """The model for pictures: this run's where it has been trained and is worth showing, else the shipped weights,
         else this run's after all.
         """
         folder = weights_folder(self.run.chapter, variant)
-        own = self.run.tier != "smoke" and self.run.has_weights(variant)
+        own = self.run.worth_showing and self.run.has_weights(variant)
         return self.run.model(variant) if own or folder is None else load_pretrained(folder).to(self.run.device)
 
 

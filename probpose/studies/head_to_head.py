@@ -21,19 +21,20 @@ from ..models.posterior import PosePosterior
 from .exhibits import Exhibits
 from .measures import evaluate_run, list_columns
 from .page import Page
+from .plans import STUDIES
 from .recipe import Recipe
 from .runner import Runner
 
 # %% ../../nbs/studies/12_head_to_head.ipynb #f9cb077e
-METHODS = {  # name → what it is called, the chapter and the variant that it is
-    "mean_pose": ("mean pose", "poseflow", "mean_pose"),
-    "martinez": ("Martinez", "poseflow", "martinez"),
-    "mdn": ("MDN", "baselines", "mdn"),
-    "cvae": ("CVAE", "baselines", "cvae"),
-    "noise": ("noise around PoseFlow", "baselines", "noise"),
-    "poseflow": ("PoseFlow", "poseflow", "full"),
-    "diffpose": ("DiffPose", "diffpose", "full"),
-    "diffpose_pose": ("DiffPose, predicts the pose", "diffpose", "predicts_pose"),
+METHODS = {  # name under which records are borrowed → what it is called
+    "mean_pose": "mean pose",
+    "martinez": "Martinez",
+    "mdn": "MDN",
+    "cvae": "CVAE",
+    "noise": "noise around PoseFlow",
+    "poseflow": "PoseFlow",
+    "diffpose": "DiffPose",
+    "diffpose_pose": "DiffPose, predicts the pose",
 }
 
 _STEPS = {  # method → samplers and their numbers of steps; None for a method that has none
@@ -50,7 +51,7 @@ def method_model(
     name: str,  # a key of `METHODS`
 ) -> PosePosterior:
     "The model of a method under a run's circumstances; raises `UnknownNameError`."
-    _, chapter, variant = METHODS[choose(name, METHODS, "method")]
+    chapter, variant = STUDIES["head_to_head"].lenders(choose(name, METHODS, "method"))[0]
     return Exhibits(run.of_chapter(chapter)).model(variant)
 
 # %% ../../nbs/studies/12_head_to_head.ipynb #182a252e
@@ -195,7 +196,7 @@ def recommend_methods(
         kind = metric_of(metric)
 
         def show(name):
-            return f"{METHODS[name][0]}, {ranked[name]:.{kind.decimals}f}{f' {kind.unit}' if kind.unit else ''}"
+            return f"{METHODS[name]}, {ranked[name]:.{kind.decimals}f}{f' {kind.unit}' if kind.unit else ''}"
 
         rows.append(
             {

@@ -10,10 +10,12 @@ from typing import Any
 
 import pandas as pd
 
+from ..core.checks import choose
 from ..core.errors import ConfigError
 from ..ledger.places import results_folders
-from ..ledger.results import best_tier, lend_records, load_curves, load_results, mean_value, select
+from ..ledger.results import Result, best_tier, lend_records, load_curves, load_results, mean_value, select
 from .plans import PLANS, STUDIES, borrowed_records
+from .runner import Runner
 
 # %% ../../nbs/studies/04_page.ipynb #99036bf9
 class Page:
@@ -21,12 +23,12 @@ class Page:
 
     def __init__(
         self,
-        run: Any,  # has chapter, dataset, done, and result(): a `Runner` or a `SpeedStudy`
+        run: Runner,
     ):
         self.run = run
         self._read: tuple[Any, pd.DataFrame, Result] | None = None  # what was done then, its table and result
 
-    def _load(self) -> tuple[pd.DataFrame, Any]:
+    def _load(self) -> tuple[pd.DataFrame, Result]:
         done = tuple(self.run.done)
         if self._read is None or self._read[0] != done:
             own = self.run.result()
@@ -60,16 +62,24 @@ class Page:
     def curve(
         self,
         name: str,  # as the recipe calls it
+        borrowed: str = "",  # a borrowed variant: the curve of the chapters that lend it; empty: this chapter's
     ) -> pd.DataFrame:
-        "A curve of the results that the page shows, one row per point and seed."
+        """A curve of the results that the page shows, one row per point and seed.
+
+        Raises `UnknownNameError` for a variant that is not borrowed.
+        """
         results, own = self._load()
+        chapters, entry = [self.run.chapter], STUDIES[self.run.chapter]
+        if borrowed:
+            choose(borrowed, entry.borrows.values(), "borrowed variant")
+            chapters = [chapter for chapter, _ in entry.lenders(borrowed)]
         curve, best = load_curves(name, *results_folders(), own), results.iloc[0]
-        here = (curve["dataset"] == best["dataset"]) & (curve["chapter"] == self.run.chapter)
+        here = (curve["dataset"] == best["dataset"]) & curve["chapter"].isin(chapters)
         return curve[here & (curve["tier"] == best["tier"])].reset_index(drop=True)
 
     def value(self, variant: str, metric: str, statistic: str = "", **coordinates: Any) -> float:
         """One recorded number for a sentence: the mean over seeds, at the largest number of hypotheses unless named
-        (`ledger.results.recorded_value`).
+        (`ledger.results.mean_value`).
         """
         wanted = {"hypotheses": "largest"} | coordinates
         return mean_value(self.results, variant=variant, metric=metric, statistic=statistic, **wanted)

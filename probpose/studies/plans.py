@@ -12,9 +12,6 @@ from importlib import import_module
 from typing import Any
 
 # %% ../../nbs/studies/01_plans.ipynb #af13907b
-_REGRESSORS = ("martinez", "mdn", "cvae")  # variants that train for `regressor_iterations`
-
-
 @dataclass(frozen=True)
 class Plan:
     "How much of everything a study uses at a tier."
@@ -30,10 +27,6 @@ class Plan:
     batch_size: int = 64
     part_frames: int = 0  # frames of what is measured on a part only
     many: tuple[int, ...] = ()  # numbers of hypotheses that only a part of the frames gets
-
-    def iterations_of(self, variant: str) -> int:
-        "Training iterations of a variant, or of a model by its name."
-        return self.regressor_iterations if variant in _REGRESSORS else self.iterations
 
 
 PLANS = {  # from meaningless to the paper's settings
@@ -57,15 +50,25 @@ class StudyEntry:
     datasets: tuple[str, ...] = ("cmu",)  # on which its results are committed
     seeds: tuple[int, ...] = (0, 1, 2)
     main: tuple[str, ...] = ()  # variants that get every seed; empty: all
+    regressors: tuple[str, ...] = ()  # variants that train for the plan's `regressor_iterations`
     after: tuple[str, ...] = ()
     borrows: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (lender, its variant) → name here
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # tier → fields of the plan
+
+    def iterations_of(self, plan: Plan, variant: str) -> int:
+        "Training iterations of a variant under a plan."
+        return plan.regressor_iterations if variant in self.regressors else plan.iterations
+
+    def lenders(self, name: str) -> list[tuple[str, str]]:  # (chapter, its variant)
+        "From where the records of this name are borrowed; empty for a variant of the chapter's own."
+        return [place for place, here in self.borrows.items() if here == name]
 
 
 STUDIES = {
     "poseflow": StudyEntry(
         "probpose.studies.poseflow:PoseFlowRecipe",
         main=("mean_pose", "martinez", "full"),
+        regressors=("martinez",),
         borrows={
             ("baselines", "mdn"): "mdn",
             ("baselines", "cvae"): "cvae",
@@ -76,6 +79,7 @@ STUDIES = {
     "baselines": StudyEntry(
         "probpose.studies.baselines:BaselinesRecipe",
         main=("mdn", "cvae"),
+        regressors=("mdn", "cvae"),
         borrows={
             ("poseflow", "mean_pose"): "mean_pose",
             ("poseflow", "martinez"): "martinez",
@@ -104,6 +108,7 @@ STUDIES = {
     "elepose": StudyEntry(
         "probpose.studies.elepose:ElePoseRecipe",
         main=("full", "base", "bones", "bones_elevation", "bones_pca"),
+        regressors=("martinez",),
         changes={"smoke": {"iterations": 16}, "laptop": {"iterations": 3000}, "full": {"iterations": 100 * 6000}},
     ),
     "open_world": StudyEntry(
@@ -164,7 +169,7 @@ STUDIES = {
         },
         changes={"smoke": {"part_frames": 8}, "laptop": {"part_frames": 400}, "full": {"part_frames": 400}},
     ),
-    "speed": StudyEntry("probpose.studies.speed:SpeedStudy", datasets=("synthetic",), seeds=(0,)),
+    "speed": StudyEntry("probpose.studies.speed:SpeedRecipe", datasets=("synthetic",), seeds=(0,)),
 }
 
 # %% ../../nbs/studies/01_plans.ipynb #e8adf076

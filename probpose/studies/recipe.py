@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data import load
 from ..models.pretrained import load_pretrained
-from .plans import STUDIES
+from .plans import STUDIES, study_plan
 
 if TYPE_CHECKING:
     from probpose.studies.runner import Runner
@@ -24,11 +24,19 @@ class Recipe(ABC):
 
     chapter = ""  # a key of `studies.plans.STUDIES`
     variants: tuple[str, ...] = ()
+    keeps = True  # a finished variant of an earlier run is loaded; False: it is made again
+
+    def plan(
+        self,
+        tier: str,  # smoke, laptop or full
+    ) -> Any:
+        "How much of everything a tier uses; raises `UnknownNameError`."
+        return study_plan(self.chapter, tier)
 
     @property
     def main(self) -> tuple[str, ...]:
-        "The variants that are worth several seeds and every measurement."
-        return STUDIES[self.chapter].main
+        "The variants that are worth several seeds and every measurement: those that the plans name, else all."
+        return STUDIES[self.chapter].main or self.variants
 
     def load_frames(
         self,
@@ -59,7 +67,7 @@ class Recipe(ABC):
     def settings(self, run: "Runner", variant: str) -> dict:
         "Everything that was set for a variant; a finished one is known by it."
         config = dataclasses.asdict(self.untrained(run, variant).config)
-        return config | {"iterations": run.plan.iterations_of(variant)}
+        return config | {"iterations": STUDIES[self.chapter].iterations_of(run.plan, variant)}
 
     def fit(self, run: "Runner", variant: str, model: Any) -> Any:
         "The model, trained."

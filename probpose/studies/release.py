@@ -77,7 +77,7 @@ def _card_table(results: pd.DataFrame, about: dict) -> str:
 
 
 def release(
-    run: Runner,  # of a chapter in `RELEASED`, with its full variant
+    run: Runner,  # of a chapter that is released (poseflow, diffpose, elepose or humr), with its full variant
     folder: str | Path,  # e.g. probpose/weights/poseflow
 ) -> Path:  # the folder
     "Write the weights of a run's full model with a model card made from its result."

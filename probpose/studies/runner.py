@@ -24,7 +24,7 @@ from ..core.devices import resolve_device
 from ..core.storage import write_atomic
 from ..ledger.provenance import provenance
 from ..ledger.results import Result, save_result
-from .plans import recipe_class, study_plan
+from .plans import STUDIES, recipe_class
 from .recipe import Recipe
 from ..training.loop import TrainingResult, train_stages
 from ..training.specs import training_config
@@ -44,7 +44,7 @@ class Runner:
         cache: str | Path | None = None,  # where finished variants are kept; None: $PROBPOSE_CACHE/studies
         progress: bool | None = None,  # a bar while training; None: where somebody watches
     ):
-        self.recipe, self.chapter, self.plan = recipe, recipe.chapter, study_plan(recipe.chapter, tier)
+        self.recipe, self.chapter, self.plan = recipe, recipe.chapter, recipe.plan(tier)
         self.tier, self.dataset, self.path, self.seed = tier, dataset, path, int(seed)
         self.device, self.progress = resolve_device(device), progress
         root = Path(os.environ.get("PROBPOSE_CACHE", Path.home() / ".cache" / "probpose"))
@@ -72,6 +72,11 @@ class Runner:
     def transfer_data(self) -> Any:
         "Frames of another world than the training's."
         return self.recipe.load_transfer(self)
+
+    @property
+    def worth_showing(self) -> bool:
+        "Whether pictures show what this run has: above the smoke tier; at it, shipped weights stand in."
+        return self.tier != "smoke"
 
     def remember(self, name: str, make: Callable[[], Any]) -> Any:
         "What `make` gives, made once for this run: for what a recipe derives from the data."
@@ -116,7 +121,7 @@ class Runner:
         "Train a model on what the variant learns from; called again after a kill, the training resumes."
         config = training_config(
             model.config,
-            iterations=self.plan.iterations_of(variant) if iterations is None else iterations,
+            iterations=STUDIES[self.chapter].iterations_of(self.plan, variant) if iterations is None else iterations,
             batch_size=self.plan.batch_size,
             seed=self.seed,
             device=str(self.device),
@@ -148,11 +153,15 @@ class Runner:
         self,
         variants: tuple[str, ...] | list[str] | None = None,  # which ones; None: all of the chapter
     ) -> "Runner":  # itself
-        "Make, or load, every variant; raises `UnknownNameError` for one that the chapter does not have."
+        """Make, or load, every variant; those of a recipe that does not keep are made once by each runner.
+
+        Raises `UnknownNameError` for one that the chapter does not have.
+        """
         for variant in variants or self.recipe.variants:
             choose(variant, self.recipe.variants, "variant")
             file = self.folder(variant) / "records.json"
-            if not file.exists():
+            made = file.exists() and (self.recipe.keeps or variant in self.done)
+            if not made:
                 write_atomic(file, json.dumps(self.make(variant)))
             self.done[variant] = json.loads(file.read_text(encoding="utf-8"))
         return self
@@ -172,10 +181,10 @@ class Runner:
     def result(self) -> Result:
         "Everything that was run so far as one result with its provenance."
         made = list(self.done.values())
-        data = f"{self.train_data.fingerprint[:16]} {self.test_data.fingerprint[:16]}"
+        data = dict.fromkeys(part.fingerprint[:16] for part in (self.train_data, self.test_data))
         about = provenance(
             {"plan": self.plan, "settings": {name: part["settings"] for name, part in self.done.items()}},
-            data,
+            " ".join(data),
             sum(part["seconds"] for part in made),
             self.device,
         )

@@ -47,6 +47,19 @@ def test_only_the_library_part_is_renewed(rooms):
     assert write_toc(rooms).read_text() == written
 
 
+def test_a_chapter_with_a_study_joins_the_first_part_once(rooms):
+    (rooms / "book").mkdir()
+    for name in ("poseflow.md", "speed.md", "decisions.md"):
+        (rooms / "book" / name).touch()
+    parts = (
+        "- caption: One\n  chapters:\n  - file: book/speed\n- caption: Two\n  chapters: []\n- caption: The library\n"
+    )
+    (rooms / "_toc.yml").write_text("root: book/index\nparts:\n" + parts)
+    for _ in range(2):
+        pages = toc_pages(write_toc(rooms))
+        assert pages[:3] == ["book/index", "book/speed", "book/poseflow"] and pages[3].startswith("nbs/")
+
+
 @pytest.mark.parametrize("layers", ["models: [models, forgotten]", "models: []"])
 def test_rooms_and_layers_must_agree(rooms, layers):
     (rooms / "nbs/layers.yml").write_text(layers)

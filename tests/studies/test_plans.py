@@ -7,6 +7,8 @@ import pytest
 
 from probpose.core.errors import UnknownNameError
 from probpose.ledger.results import TIERS
+from probpose.models import build
+from probpose.models.pretrained import MODELS, TRAINABLE
 from probpose.studies.plans import PLANS, RESOURCES, STUDIES, borrowed_records, recipe_class, study_plan
 
 
@@ -20,8 +22,20 @@ def test_main_variants_exist_and_tiers_are_the_ledgers():
     assert tuple(PLANS) == tuple(RESOURCES) == TIERS
     for chapter, entry in STUDIES.items():
         kind = recipe_class(chapter)
-        assert kind.chapter == chapter and set(entry.main) <= set(getattr(kind, "variants", ()))
+        assert kind.chapter == chapter and set(entry.main) <= set(kind.variants)
         assert set(entry.changes) <= set(PLANS) and set(entry.after) <= set(STUDIES)
+
+
+def test_variants_that_train_as_regressors_exist():
+    for chapter, entry in STUDIES.items():
+        assert set(entry.regressors) <= set(recipe_class(chapter).variants)
+    plan = study_plan("poseflow", "laptop")
+    assert [STUDIES["poseflow"].iterations_of(plan, name) for name in ("martinez", "full")] == [6000, 4000]
+
+
+def test_every_model_is_built_by_name_trained_in_a_chapter_and_loaded_again():
+    made = {type(build(name, "smoke")).__name__ for name in TRAINABLE}
+    assert made == set(MODELS) - {"MeanPose"}, "a mean needs no iterations and no settings"
 
 
 def test_the_table_is_read_without_pytorch():

@@ -1,11 +1,21 @@
-"A new study touches three places: its module, its chapter, and one line of the plans."
+"""A new study touches three places: its module, its chapter, and one line of the plans.
+
+Exactly that is done in a copy of the tree; then the table of contents is renewed and the chapter is run by Snakemake.
+"""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
-import jupytext
+import nbformat
 import pytest
 
-from probpose.studies.plans import STUDIES, StudyEntry
+from probpose.book.pages import toc_pages
+
+ROOT = Path(__file__).resolve().parents[2]
 
 MODULE = """
 from probpose.models import build
@@ -26,7 +36,7 @@ class ToyRecipe(Recipe):
 
 CHAPTER = """---
 jupytext: {text_representation: {extension: .md, format_name: myst}}
-kernelspec: {name: python3, display_name: Python 3}
+kernelspec: {display_name: Python 3, language: python, name: python3}
 ---
 
 # A toy
@@ -41,46 +51,73 @@ from probpose.ledger.tables import TableRow, comparison_table
 from probpose.studies import open_study
 
 study = open_study("toy", tier=tier, dataset=dataset, seed=seed, device=device).run()
-file = study.save()
-page = study.page
-rows = [TableRow("toy", "cvae", "best", page.most_hypotheses)]
-table = comparison_table(page.results, metrics=["mpjpe", "cps"], rows=rows)
-error, curve, model = page.value("cvae", "mpjpe", "best"), page.curve("calibration"), study.exhibits.model("cvae")
+page, file = study.page, study.save()
+rows = [TableRow("toy method", "cvae", "best", page.most_hypotheses)]
+print(f"{page.value('cvae', 'mpjpe', 'best'):.1f} mm, {len(page.curve('calibration'))} levels")
+comparison_table(page.results, metrics=["mpjpe", "cps"], rows=rows)
 ```
 """
 
-
-@pytest.fixture
-def tree(tmp_path, monkeypatch):
-    "A module, a chapter, and one line of the plans."
-    (tmp_path / "toy_study.py").write_text(MODULE)
-    (tmp_path / "book").mkdir()
-    (tmp_path / "book" / "toy.md").write_text(CHAPTER)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setitem(
-        STUDIES, "toy", StudyEntry("toy_study:ToyRecipe", changes={"smoke": {"regressor_iterations": 3}})
-    )
-    monkeypatch.setenv("PROBPOSE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PROBPOSE_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setenv("PROBPOSE_PROGRESS", "0")
-    return tmp_path
+LINE = (
+    '    "toy": StudyEntry("probpose.studies.toy:ToyRecipe", regressors=("cvae",), '
+    'changes={"smoke": {"regressor_iterations": 3}}),\n'
+)
 
 
-def execute(chapter):
-    names = {}
-    for cell in jupytext.read(chapter).cells:
-        if cell.cell_type == "code":
-            exec(cell.source, names)
-    return names
+def link_all(source: Path, target: Path, *but: str) -> Path:
+    "A folder of links to everything in another one but some names."
+    target.mkdir()
+    for path in source.iterdir():
+        if path.name not in but:
+            (target / path.name).symlink_to(path)
+    return target
 
 
-def test_a_toy_study_runs_saves_shows_and_is_not_made_twice(tree):
-    shown = execute(tree / "book" / "toy.md")
-    assert shown["file"] == tree / "results" / "toy-synthetic-smoke-0.json" and shown["error"] > 0
-    assert len(shown["curve"]) and "toy" in str(shown["table"].frame) and shown["model"].config is not None
-    first = json.loads(shown["file"].read_text())
-    assert first["provenance"]["parameters"]["settings"]["cvae"]["iterations"] == 3
-    records = next((tree / "cache" / "studies").glob("toy-cvae-*/records.json"))
-    made = records.stat().st_mtime_ns
-    assert json.loads(execute(tree / "book" / "toy.md")["file"].read_text())["records"] == first["records"]
-    assert records.stat().st_mtime_ns == made
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    "A copy of the repository, as far as a chapter needs it, with the three changes."
+    pytest.importorskip("snakemake")
+    root = tmp_path_factory.mktemp("tree")
+    shutil.copytree(ROOT / "probpose", root / "probpose", ignore=shutil.ignore_patterns("weights", "__pycache__"))
+    (root / "probpose" / "weights").symlink_to(ROOT / "probpose" / "weights")
+    for name in ("nbs", "_static", "_config.yml"):
+        (root / name).symlink_to(ROOT / name)
+    for name in ("Snakefile", "_toc.yml"):
+        shutil.copyfile(ROOT / name, root / name)
+    link_all(ROOT / "book", root / "book", "toy.md")
+
+    (root / "probpose" / "studies" / "toy.py").write_text(MODULE)
+    (root / "book" / "toy.md").write_text(CHAPTER)
+    plans = root / "probpose" / "studies" / "plans.py"
+    text, start = plans.read_text(encoding="utf-8"), "STUDIES = {\n"
+    assert text.count(start) == 1
+    plans.write_text(text.replace(start, start + LINE), encoding="utf-8")
+    return root
+
+
+def execute(tree, *words):
+    "Run a Python module inside of the copy."
+    changes = {"PYTHONPATH": str(tree), "PROBPOSE_CACHE": str(tree / "cache"), "OMP_NUM_THREADS": "1"}
+    environment = {key: value for key, value in os.environ.items() if key != "PROBPOSE_RESULTS"} | changes
+    done = subprocess.run([sys.executable, "-m", *words], cwd=tree, env=environment, capture_output=True, text=True)
+    logs = "".join(path.read_text() for path in tree.glob("_build/logs/book/*.log"))
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{logs}"
+
+
+def test_the_contents_are_renewed_and_the_chapter_runs(tree):
+    before = toc_pages(tree / "_toc.yml")
+    execute(tree, "probpose.book.site", "toc")
+    after = toc_pages(tree / "_toc.yml")
+    assert [page for page in after if page != "book/toy"] == before
+    assert after[after.index("book/toy") + 1] == "book/claims", "the last chapter of the part"
+
+    execute(tree, "snakemake", "-c1", "_build/executed/book/toy.ipynb")
+    notebook = nbformat.read(tree / "_build/executed/book/toy.ipynb", 4)
+    said, table = notebook.cells[-1].outputs
+    assert " mm, " in said.text and " levels" in said.text
+    assert "toy method" in table["data"]["text/html"] and "smoke" in table["data"]["text/html"]
+
+    stored = json.loads((tree / "_build/results/toy-synthetic-smoke-0.json").read_text())
+    assert stored["provenance"]["parameters"]["settings"]["cvae"]["iterations"] == 3
+    assert {"mpjpe", "cps", "ece"} <= {entry["metric"] for entry in stored["records"]} and stored["curves"]
+    assert list((tree / "cache" / "studies").glob("toy-cvae-*/weights/model.safetensors"))

@@ -76,8 +76,8 @@ class DetectedPoses(Table):
 class DetectedImages(Table):
     """N rendered people with a detector's answer.
 
-    Indexing gives a smaller data set; `batch` is what `models.humr.model.HuMR` trains on, `poses_seen` what models of 17 joints
-    do.
+    Indexing gives a smaller data set; `batch` is what `models.humr.model.HuMR` trains on, `poses_seen` what models of
+    17 joints do.
     """
 
     rendered: RenderedDataset  # the images and all that is true

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..core.checks import check_count, check_poses
 from ..core.devices import make_generator
 from ..core.errors import ConfigError
+from ..data.frames import spread_evenly
 from .evaluate import sampler_of, stream_hypotheses, wants_heatmaps
 from ..geometry.alignment import root_centre
 from ..geometry.skeletons import H36M_17, MPII_16, ROOT_FREE_16
@@ -203,7 +204,7 @@ def _metres_per_pixel(poses: Tensor, keypoints: Tensor) -> Tensor:  # (B, 17, 3)
 # %% ../../nbs/evaluation/04_samplers.ipynb #08b9f0ad
 def _depth_error(model: Any, dataset: Any, frames: int, batch_size: int = 64) -> float:
     "Root mean square error along the camera's axis, metres, of the model's single pose on an even subset."
-    chosen = torch.linspace(0, len(dataset) - 1, min(frames, len(dataset)), device=dataset.poses.device).round().long()
+    chosen = spread_evenly(len(dataset), frames).to(dataset.poses.device)
     errors = []
     with torch.no_grad():
         for index in chosen.split(batch_size):

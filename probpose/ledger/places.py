@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from ..core.errors import DataFileError
-from ..models.pretrained import packaged
+from ..models.pretrained import list_packaged
 
 # %% ../../nbs/ledger/01_places.ipynb #a8c12695
 def book_folder(
@@ -51,9 +51,9 @@ def weights_folder(
     variant: str = "full",
 ) -> Path | None:  # None where nothing is shipped
     """The folder of a variant's weights: packaged under the chapter's name for `full`, else
-    `book/weights/chapter-variant`.
+    `book/weights/<chapter>-<variant>`.
     """
-    folder = packaged().get(chapter) if variant == "full" else book_folder() / "weights" / f"{chapter}-{variant}"
+    folder = list_packaged().get(chapter) if variant == "full" else book_folder() / "weights" / f"{chapter}-{variant}"
     return folder if folder is not None and (folder / "model.safetensors").exists() else None
 
 # %% ../../nbs/ledger/01_places.ipynb #32134422

@@ -14,21 +14,21 @@ from ..benchmarks.limits import matmul_peak, memory_bandwidth
 from ..benchmarks.plans import RATES, SPEED_PLANS, SpeedPlan
 from ..benchmarks.report import speedups
 from probpose.benchmarks.tasks import (
-    body_points,
-    components,
-    diffusion_sampling,
-    diffusion_training,
-    few_steps,
-    gaussian_fitting,
-    humr_training,
-    hypotheses_of_one_image,
-    inference_time,
-    lifting_training,
-    rendering,
-    sampling,
-    scores,
-    seeds_together,
-    training_iteration,
+    time_body_points,
+    time_components,
+    time_diffusion_sampling,
+    time_diffusion_training,
+    time_few_steps,
+    time_gaussian_fitting,
+    time_humr_training,
+    time_inference,
+    time_lifting_training,
+    time_one_image,
+    time_rendering,
+    time_sampling,
+    time_scores,
+    time_seeds_together,
+    time_training,
 )
 from ..benchmarks.timing import median_and_error
 from ..core.checks import choose
@@ -42,20 +42,20 @@ from .runner import Runner
 
 # %% ../../nbs/studies/15_speed.ipynb #3837ecf1
 _BENCHMARKS = (
-    sampling,
-    training_iteration,
-    diffusion_sampling,
-    few_steps,
-    diffusion_training,
-    lifting_training,
-    components,
-    seeds_together,
-    body_points,
-    humr_training,
-    hypotheses_of_one_image,
-    rendering,
-    gaussian_fitting,
-    scores,
+    time_sampling,
+    time_training,
+    time_diffusion_sampling,
+    time_few_steps,
+    time_diffusion_training,
+    time_lifting_training,
+    time_components,
+    time_seeds_together,
+    time_body_points,
+    time_humr_training,
+    time_one_image,
+    time_rendering,
+    time_gaussian_fitting,
+    time_scores,
 )
 
 # %% ../../nbs/studies/15_speed.ipynb #bc668d00
@@ -97,7 +97,7 @@ class SpeedRecipe(Recipe):
         "Times of one image, speed-ups and rates, and all rounds behind them."
         plan, data, device = run.plan, run.train_data, run.device
         runs = pd.concat([benchmark(plan, data, device) for benchmark in _BENCHMARKS], ignore_index=True)
-        inference = inference_time(plan, data, device)
+        inference = time_inference(plan, data, device)
         limits = {
             "peak": matmul_peak(plan.matrix, device=device),
             "bandwidth": memory_bandwidth(plan.megabytes, device=device),

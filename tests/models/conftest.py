@@ -19,3 +19,25 @@ def detections():
 def batch(detections):
     poses = torch.randn(4, 17, 3, generator=torch.Generator().manual_seed(2)) * 0.3
     return PoseBatch(detections, poses - poses[:, :1])
+
+
+@pytest.fixture
+def settings_read():
+    "Which settings of its configuration a model reads while it computes features."
+
+    def read(model, batch):
+        config, names = model.config, set()
+
+        class Watched:
+            def __getattr__(self, name):
+                names.add(name)
+                return getattr(config, name)
+
+        model.config = Watched()
+        try:
+            model.features(batch)
+        finally:
+            model.config = config
+        return names
+
+    return read

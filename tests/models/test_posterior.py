@@ -8,6 +8,7 @@ from probpose.evidence.detections import Detections
 from probpose.models import build
 from probpose.models.baselines.martinez import Martinez
 from probpose.models.baselines.mean_pose import MeanPose
+from probpose.models.diffpose.model import DiffPose
 from probpose.models.elepose.model import ElePose
 
 
@@ -152,3 +153,9 @@ def test_wrong_poses_are_refused(detections):
         with pytest.raises(ConfigError, match="one column per detection"):
             flow.log_prob(wrong, detections)
     assert flow.log_prob(torch.zeros(2, 0, 17, 3), detections[:0]).shape == (2, 0)
+
+
+def test_settings_that_features_depend_on_are_declared(model, batch, settings_read):
+    "Models that agree in `feature_settings` share features; DiffPose, which declares derived ones, has its own test."
+    if not isinstance(model, DiffPose):
+        assert settings_read(model, batch) <= set(model.feature_settings())

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from probpose.ledger.results import RESULT_COLUMNS, record
-from probpose.studies.head_to_head import ranking, recommend_methods
+from probpose.studies.head_to_head import rank_methods, recommend_methods
 
 
 def test_the_chooser_does_not_separate_what_the_seeds_do_not():
@@ -24,7 +24,7 @@ def test_the_chooser_does_not_separate_what_the_seeds_do_not():
     assert set(table["seeds tell them apart"]) == {"no"} and len(table) == 2
     clear = pd.DataFrame([row for row in rows if row["variant"] != "diffpose"]).reindex(columns=RESULT_COLUMNS)
     assert set(recommend_methods(clear).frame["seeds tell them apart"]) == {"yes"}
-    assert ranking(clear, "energy_score", "", "largest", "all").index.tolist() == ["poseflow", "mdn"]
+    assert rank_methods(clear, "energy_score", "", "largest", "all").index.tolist() == ["poseflow", "mdn"]
 
 
 def test_higher_is_better_where_it_is():
@@ -38,6 +38,6 @@ def test_higher_is_better_where_it_is():
         }
         for name, value in (("mdn", 100.0), ("cvae", 150.0))
     ]
-    assert ranking(
+    assert rank_methods(
         pd.DataFrame(rows).reindex(columns=RESULT_COLUMNS), "cps", "best", "largest", "all"
     ).index.tolist() == ["cvae", "mdn"]

@@ -9,7 +9,14 @@ from probpose.core.batches import PoseBatch
 from probpose.core.errors import UnknownNameError
 from probpose.ledger.published import load_published
 from probpose.models.humr.hypotheses import BodyHypotheses
-from probpose.studies.humr import JOINT_SETS, SAME_TRAINING, HuMRRecipe, accuracy, agreement, humr_config
+from probpose.studies.humr import (
+    JOINT_SETS,
+    SAME_TRAINING,
+    HuMRRecipe,
+    humr_config,
+    measure_accuracy,
+    measure_agreement,
+)
 
 
 def test_humr_variants_are_the_rows_of_the_tables():
@@ -58,7 +65,7 @@ def test_agreement_counts_only_what_can_be_compared():
         masks=torch.ones(3, 256, 256, dtype=torch.bool),
         object_occlusion=torch.tensor([False, False, True]),
     )
-    found = agreement(made, batch, visible, ~visible)
+    found = measure_agreement(made, batch, visible, ~visible)
     inside = found["percent_inside", "mean", "invisible"]
     assert inside[0] == 100 and inside[1:].isnan().all()
     assert found["error_2d", "mode", "visible"].abs().max() < 1e-3 and (found["error_2d", "mean", "visible"] > 0).all()
@@ -74,5 +81,5 @@ def test_accuracy_of_the_truth_is_zero():
         torch.stack([turns, turns.roll(1, 0)]), betas, torch.zeros(2, 3), torch.zeros(2, 2), None, body
     )
     for protocol in JOINT_SETS.values():
-        for values in accuracy(made, turns, betas, protocol).values():
+        for values in measure_accuracy(made, turns, betas, protocol).values():
             assert values.shape == (2, 2) and values[0].abs().max() < 1e-2 < values[1].min()

@@ -34,7 +34,7 @@ from ...training.specs import OptimiserSpec
 # %% ../../../nbs/models/humr/06_model.ipynb #dbcc924a
 _ROWS = 16384  # bodies that are posed at a time
 _FEATURE_FIELDS = (
-    *("use_features", "features", "betas", "pool", "least_value", "visible", "filter_distance"),
+    *("use_features", "use_box", "features", "betas", "pool", "least_value", "visible", "filter_distance"),
     *("mask_grid", "mask_dilation"),
 )
 

@@ -146,3 +146,10 @@ def test_every_part_of_the_condition_can_be_switched_off(detections, part, humr)
     assert not torch.equal(seeing.mode(detections), seeing.mode(changed)) and torch.equal(
         blind.mode(detections), blind.mode(changed)
     )
+
+
+@pytest.mark.parametrize("changes", [{}, {"use_features": False}, {"filter_distance": None}])
+def test_settings_that_features_depend_on_are_declared(changes, humr, batch, settings_read):
+    model = humr(**changes)
+    read = settings_read(model, batch)
+    assert "pool" in read and read <= set(model.feature_settings())

@@ -10,7 +10,7 @@ from probpose.core.errors import ConfigError
 from probpose.models import build
 from probpose.models.pretrained import CATALOGUE, TRAINABLE
 from probpose.studies import open_study
-from probpose.studies.plans import study_plan
+from probpose.studies.plans import STUDIES, study_plan
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,10 @@ def test_the_command_line_trains_as_the_chapter_does(name, tmp_path, monkeypatch
     assert all(map(torch.equal, mine[0].state_dict().values(), theirs[0].state_dict().values()))
     assert mine[1].fingerprint == theirs[1].fingerprint and mine[2] == theirs[2]
     assert mine[0].config == build(name, "smoke", **stated(mine[0].config)).config
-    assert mine[2].iterations == study_plan(chapter, "smoke").iterations_of(name) and mine[2].seed == 3
+    assert (
+        mine[2].iterations == STUDIES[chapter].iterations_of(study_plan(chapter, "smoke"), variant)
+        and mine[2].seed == 3
+    )
 
 
 def stated(config):

@@ -70,10 +70,14 @@ def row_indices(index, count: int) -> Tensor:  # (n,) row numbers
 
 
 def tensor_leaves(value, name: str = ""):
-    "Names and values of all tensors, arrays and plain entries inside a (nested) dataclass, in the order of the fields."
+    """Names and values of all tensors, arrays and plain entries inside a (nested) dataclass, in the order of the fields.
+
+    A field marked as `sparse` counts only where it says something, so that contents keep their fingerprint.
+    """
     if is_dataclass(value):
         for f in fields(value):
-            yield from tensor_leaves(getattr(value, f.name), f"{name}.{f.name}")
+            if not (f.metadata.get("sparse") and getattr(value, f.name) is None):
+                yield from tensor_leaves(getattr(value, f.name), f"{name}.{f.name}")
     else:
         yield name, value
 

@@ -149,6 +149,7 @@ WORKING_MODULES = (  # what a data set depends on besides its frames and setting
     "evidence.gaussians",
     "evidence.maps",
     "evidence.fitting",
+    "evidence.missing",
     "evidence.detections",
     "evidence.beliefs",
     "evidence.simulated",

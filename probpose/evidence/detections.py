@@ -6,7 +6,7 @@
 __all__ = ['with_batch', 'Detections']
 
 # %% ../../nbs/evidence/04_detections.ipynb #41e12a69
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -16,7 +16,8 @@ from ..core.checks import check_finite, check_poses
 from ..core.errors import ConfigError, ShapeError
 from .fitting import fit_gaussians
 from .gaussians import HARD_SIGMA, SIGMA_GT, Gaussians
-from .maps import check_heatmaps, keypoints_from_heatmaps
+from .maps import check_heatmaps, check_map_values, keypoints_from_heatmaps
+from .missing import complete_keypoints
 from ..geometry.conversions import conversion_matrix, convert
 from ..geometry.crops import Crop, crop_around
 from ..geometry.skeletons import find_skeleton
@@ -74,9 +75,10 @@ class Detections(TensorBatch):
     skeleton: str = "mpii_16"  # the joint set
     map_size: int = 64  # side of the map, pixels
     crop: Crop | None = None  # where the map lies in the image
+    missing: Tensor | None = field(default=None, metadata={"sparse": True})  # (B, J) bool: not found; None: none
 
     def __post_init__(self):
-        for name, dims in (("keypoints", 3), ("scores", 2), ("heatmaps", 4)):
+        for name, dims in (("keypoints", 3), ("scores", 2), ("heatmaps", 4), ("missing", 2)):
             object.__setattr__(self, name, with_batch(getattr(self, name), dims))
         if self.gaussians is not None and self.gaussians.amplitude.ndim == 1:
             object.__setattr__(self, "gaussians", self.gaussians[None])
@@ -88,6 +90,13 @@ class Detections(TensorBatch):
         _check_scores(self.scores, self.keypoints.shape[:2])
         if self.gaussians is not None:
             _check_gaussians(self.gaussians, self.keypoints.shape[:2])
+        if self.missing is not None and (
+            self.missing.shape != self.keypoints.shape[:2] or self.missing.dtype != torch.bool
+        ):
+            raise ShapeError(
+                f"missing: expected bool {tuple(self.keypoints.shape[:2])}, got {self.missing.dtype} "
+                f"{tuple(self.missing.shape)}"
+            )
         if self.heatmaps is not None and check_heatmaps(self.heatmaps).shape[:2] != self.keypoints.shape[:2]:
             raise ShapeError(
                 f"heatmaps: expected {tuple(self.keypoints.shape[:2])} maps, got {tuple(self.heatmaps.shape)}"
@@ -105,6 +114,11 @@ class Detections(TensorBatch):
         return super().__getitem__(index)
 
     @property
+    def found(self) -> Tensor:  # (B, J) bool
+        "Joints that were found, with whatever doubt."
+        return torch.ones_like(self.scores, dtype=torch.bool) if self.missing is None else ~self.missing
+
+    @property
     def hard(self) -> Tensor:
         "(B,) bool: a half-axis of any joint's bell exceeds `HARD_SIGMA` pixels (H36MA of the paper)."
         return (self.with_gaussians().gaussians.axes[0][..., 0] > HARD_SIGMA).any(-1)
@@ -114,8 +128,25 @@ class Detections(TensorBatch):
         if self.gaussians is not None:
             return self
         if self.heatmaps is not None:
-            return copy_with(self, gaussians=fit_gaussians(self.heatmaps, self.keypoints, sigma_gt))
-        return copy_with(self, gaussians=gaussians_from_scores(self.keypoints, self.scores, sigma_gt))
+            bells = fit_gaussians(self.heatmaps, self.keypoints, sigma_gt)
+        else:
+            bells = gaussians_from_scores(self.keypoints, self.scores, sigma_gt)
+        return copy_with(self, gaussians=bells if self.missing is None else _widest(bells, self, sigma_gt))
+
+    def without(
+        self,
+        missing: Tensor,  # (B, 16) bool, joints that shall count as not found
+    ) -> "Detections":
+        """The same evidence with some joints taken away; those that are missing already stay so.
+
+        Raises what `evidence.missing.complete_keypoints` raises.
+        """
+        lost = missing | ~self.found
+        keypoints = complete_keypoints(self.keypoints, lost)
+        changed = copy_with(self.with_gaussians(), keypoints=keypoints, missing=lost)
+        maps = None if self.heatmaps is None else self.heatmaps.masked_fill(lost[..., None, None], 0.0)
+        scores = self.scores.masked_fill(lost, 0.0)
+        return copy_with(changed, gaussians=_widest(changed.gaussians, changed), heatmaps=maps, scores=scores)
 
     @classmethod
     def from_keypoints(
@@ -131,15 +162,20 @@ class Detections(TensorBatch):
 
     @classmethod
     def from_heatmaps(cls, heatmaps: Tensor, crop: Crop | None = None) -> "Detections":
-        "Detections from MPII-16 maps `(B, 16, H, W)`: largest pixels, their values as scores, and the maps themselves."
-        maps = with_batch(check_heatmaps(heatmaps), 4)
+        """Detections from MPII-16 maps `(B, 16, H, W)`: largest pixels, their values as scores, and the maps.
+
+        A joint whose map is empty is missing.
+        """
+        maps = with_batch(check_map_values(check_heatmaps(heatmaps)), 4)
         if maps.shape[-1] != maps.shape[-2]:
             raise ShapeError(
                 f"heatmaps: expected square maps, got {tuple(maps.shape[-2:])}; pad the shorter side with zeros, so "
                 "that x and y keep one scale"
             )
         xy, score = keypoints_from_heatmaps(maps)
-        return cls(xy, score.clamp(0, 1), maps, map_size=maps.shape[-1], crop=crop)
+        empty = maps.amax((-1, -2)) <= 0
+        seen = cls(xy, score.clamp(0, 1), maps, map_size=maps.shape[-1], crop=crop)
+        return seen.without(empty) if empty.any() else seen
 
 # %% ../../nbs/evidence/04_detections.ipynb #6634b8d6
 def gaussians_from_scores(
@@ -153,32 +189,92 @@ def gaussians_from_scores(
     return Gaussians(score, keypoints, covariance, torch.ones_like(score, dtype=torch.bool), torch.zeros_like(score))
 
 
-def _box_crop(box: Tensor, batch: int, map_size: int) -> Crop:
-    "Square crops around boxes (x0, y0, x1, y1)."
+def _widest(bells: Gaussians, detections: Detections, sigma_gt: float = SIGMA_GT) -> Gaussians:
+    "Bells in which a missing joint has no height, its expected place, and the widest Gaussian that models know."
+    lost = detections.missing
+    spread = (5 * sigma_gt) ** 2 * torch.eye(2, dtype=bells.covariance.dtype, device=bells.covariance.device)
+    return copy_with(
+        bells,
+        amplitude=bells.amplitude.masked_fill(lost, 0.0),
+        mean=torch.where(lost[..., None], detections.keypoints, bells.mean),
+        covariance=torch.where(lost[..., None, None], spread, bells.covariance),
+    )
+
+
+def _check_corners(box: Tensor, xy: Tensor, lost: Tensor) -> None:
+    "Refuse a box that misses most joints but would hold them as (x, y, width, height)."
+    sized = torch.cat([box[:, :2], box[:, :2] + box[:, 2:]], 1)
+
+    def held(corners: Tensor) -> Tensor:
+        inside = (xy >= corners[:, None, :2]) & (xy <= corners[:, None, 2:])
+        return ((inside.all(-1) & ~lost).sum(1) / (~lost).sum(1).clamp(min=1)).float()
+
+    wrong = ((held(box) < 0.5) & (held(sized) > 0.75)).nonzero()[:, 0].tolist()
+    if wrong:
+        raise ConfigError(
+            f"box: expected corners x0, y0, x1, y1, got {box[wrong[0]].tolist()}, which misses most joints of person "
+            f"{wrong[0]} and holds them when read as x, y, width, height; give x, y, x + width, y + height"
+        )
+
+
+def _box_crop(box: Tensor, xy: Tensor, lost: Tensor, map_size: int) -> Crop:
+    "Square crops around boxes (x0, y0, x1, y1) of people with joints `xy`, of which some are lost."
+    batch = len(xy)
     box = with_batch(torch.as_tensor(box, dtype=torch.float32), 2)
     if box.shape[-1] != 4 or (box[..., 2:] <= box[..., :2]).any():
         raise ConfigError(f"box: expected (B, 4) corners x0, y0, x1, y1 with x0 < x1 and y0 < y1, got {box.tolist()}")
     box = check_finite(box, "box").expand(batch, 4)
+    _check_corners(box, xy, lost)
     return Crop((box[:, :2] + box[:, 2:]) / 2, (box[:, 2:] - box[:, :2]).amax(-1), map_size)
 
 
+def _as_floats(numbers, name: str) -> Tensor:
+    "Tensors, NumPy arrays or lists, of whole numbers or in half precision, as floats; raises `ShapeError`."
+    try:
+        tensor = torch.as_tensor(numbers)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ShapeError(
+            f"{name}: expected a rectangular array of numbers, got {type(numbers).__name__} ({error})"
+        ) from None
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+
+
 def _detections_from_keypoints(
-    xy: Tensor,  # (B, J, 2) or (J, 2), pixels of the image
-    scores: Tensor | None = None,  # (B, J) or (J,), confidences in [0, 1]; None trusts every joint
+    xy: Tensor,  # (B, J, 2) or (J, 2), pixels of the image; NaN where a joint was not found
+    scores: Tensor | None = None,  # (B, J) or (J,), confidences in [0, 1], 0: not found; None trusts every joint
     skeleton: str = "mpii_16",  # joint order of `xy`: "mpii_16", "h36m_17", "coco_17", …
     box: Tensor | None = None,  # (B, 4) corners of the person's box; None takes the keypoints' own
     map_size: int = 64,  # side of the map, pixels
 ) -> Detections:
     "MPII-16 detections on the map from another detector's keypoints; bells come from the scores."
-    xy = with_batch(xy, 3)
-    check_poses(xy, find_skeleton(skeleton).num_joints, "xy", dims=2, finite=True)
-    scores = torch.ones_like(xy[..., 0]) if scores is None else with_batch(scores, 2)
+    xy = with_batch(_as_floats(xy, "xy"), 3)
+    check_poses(xy, find_skeleton(skeleton).num_joints, "xy", dims=2)
+    scores = torch.ones_like(xy[..., 0]) if scores is None else with_batch(_as_floats(scores, "scores"), 2).to(xy)
     _check_scores(scores, xy.shape[:2])
+    lost = (scores <= 0) | xy.isnan().any(-1)
+    xy = check_finite(xy.masked_fill(lost[..., None], 0.0), "xy")
+    scores = scores.masked_fill(lost, 0.0)
     if skeleton != "mpii_16":
         used = conversion_matrix(skeleton, "mpii_16", True).to(scores) != 0
-        # a derived joint is as good as the worst it is made of
+        # a derived joint is as good as the worst it is made of, and missing when one of these is
         scores = torch.where(used, scores.unsqueeze(-2), 2.0).amin(-1)
+        lost = (used & lost.unsqueeze(-2)).any(-1)
         xy = convert(xy, skeleton, "mpii_16", approximate=True)
-    crop = crop_around(xy, map_size=map_size) if box is None else _box_crop(box, len(xy), map_size)
-    keypoints = crop.to_map(xy).to(xy.dtype)
-    return Detections(keypoints, scores, None, gaussians_from_scores(keypoints, scores), map_size=map_size, crop=crop)
+    if lost.any():
+        complete = complete_keypoints(xy, lost)
+        first = xy[torch.arange(len(xy)), (~lost).long().argmax(1)]
+        shown = torch.where(lost[..., None], first[:, None], xy)  # for the crop, missing joints stand on a seen one
+    else:
+        complete = shown = xy
+    crop = crop_around(shown, map_size=map_size) if box is None else _box_crop(box, xy, lost, map_size)
+    keypoints = crop.to_map(complete).to(xy.dtype)
+    found = Detections(
+        keypoints,
+        scores,
+        None,
+        gaussians_from_scores(keypoints, scores),
+        map_size=map_size,
+        crop=crop,
+        missing=lost if lost.any() else None,
+    )
+    return found if found.missing is None else copy_with(found, gaussians=_widest(found.gaussians, found))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..core.batches import FeatureBatch, PoseBatch, Prepared, map_tensors
 from ..core.checks import check_count, check_poses, choose
-from ..core.devices import evaluating
+from ..core.devices import evaluating, make_generator
 from ..core.errors import CheckpointError, ConfigError, DensityError
 from ..core.storage import compact_tensors, save_tensors, write_atomic
 from ..evidence.detections import Detections
@@ -38,10 +38,11 @@ class PosePosterior(nn.Module, ABC):
         self,
         detections: Detections,  # evidence of B people
         n: int = 200,  # hypotheses per person
-        generator: torch.Generator | None = None,  # source of the latent noise, on the CPU or the model's device
+        generator: torch.Generator | int | None = None,  # source of the latent noise, or the seed of one
     ) -> Tensor:  # (n, B, 17, 3), root-centred metres
         "Draw `n` hypotheses from the posterior of every detection."
         check_count(n, "n")
+        generator = make_generator(generator) if isinstance(generator, int) else generator
         with torch.inference_mode(), evaluating(self):
             return self._sample(self._own(detections), n, generator)
 
@@ -69,7 +70,8 @@ class PosePosterior(nn.Module, ABC):
             raise ConfigError(
                 f"poses {tuple(poses.shape)}: expected one column per detection ({len(detections)}) before the joints"
             )
-        with evaluating(self):
+        wanted = torch.is_grad_enabled() and (poses.requires_grad or self.training)
+        with evaluating(self), torch.set_grad_enabled(wanted):
             return self._log_prob(poses.to(next(self.parameters())), self._own(detections))
 
     def _own(self, detections: Detections) -> Detections:

@@ -15,7 +15,7 @@ from ..core.checks import choose
 from ..core.errors import ConfigError, NoPersonError, ShapeError
 from ..evidence.detections import with_batch
 from ..evidence.files import named_array, read_file_arrays
-from ..evidence.maps import check_heatmaps
+from ..evidence.maps import check_heatmaps, check_map_values
 from ..geometry.crops import Crop
 from .detections import ImageDetections, image_detections
 from .hrnet import HeatmapDetector
@@ -37,28 +37,14 @@ def check_maps(
         raise ShapeError(
             f"{name}: expected maps (B, {joints}, H, W), one for each joint of COCO-17, got {tuple(maps.shape)}"
         )
-    low, high = (float(maps.min()), float(maps.max())) if maps.numel() else (0.0, 0.0)
-    if low < -0.05 * max(high, 1e-3):
-        raise ConfigError(
-            f"{name}: expected values in [0, 1], got negative ones, {low:.3g} at least; are these logits? Apply the "
-            "sigmoid or clamp them first"
-        )
-    if 0 < high < 0.05:
-        raise ConfigError(
-            f"{name}: expected peaks of up to one, got {high:.3g} at most; maps that were normalised to sum to one "
-            "have lost what the detector believed: save them before that"
-        )
-    if high > 1.5:
-        raise ConfigError(
-            f"{name}: expected values in [0, 1], got {high:.3g} at most; divide by the largest possible value, e.g. 255"
-        )
+    maps = check_map_values(maps, name)
     empty = (maps.amax((1, 2, 3)) <= 0).nonzero()[:, 0].tolist()
     if empty:
         raise NoPersonError(
             f"{name}: expected some mass, got a heatmap without mass for {len(empty)} of {len(maps)} pictures, the "
             f"first at index {empty[0]}: an image without a person?"
         )
-    return maps.clamp(min=0)
+    return maps
 
 # %% ../../nbs/vision/06_saved.ipynb #0f7f4ba4
 class SavedHeatmaps:

@@ -40,7 +40,7 @@ def test_hard_is_any_half_axis_over_five_pixels():
 
 def test_from_keypoints_crops_and_reads_scores():
     xy = 300 + 400 * torch.rand(3, 16, 2, generator=make_generator(8))
-    scores = torch.linspace(0, 1, 16).expand(3, 16)
+    scores = torch.linspace(0.02, 1, 16).expand(3, 16)
     detections = Detections.from_keypoints(xy, scores)
     assert torch.allclose(detections.crop.from_map(detections.keypoints), xy, atol=1e-2)
     assert (detections.keypoints > 0).all() and (detections.keypoints < 63).all()
@@ -85,7 +85,7 @@ def test_bad_detections_are_refused():
     cases = [
         (NotFiniteError, lambda: Detections(nan, scores)),
         (NotFiniteError, lambda: Detections(infinite, scores)),
-        (NotFiniteError, lambda: Detections.from_keypoints(nan, scores)),
+        (NotFiniteError, lambda: Detections.from_keypoints(infinite, scores)),
         (NotFiniteError, lambda: Detections(xy, scores * math.nan)),
         (ShapeError, lambda: Detections(xy[:, :15], scores[:, :15])),
         (ShapeError, lambda: Detections(xy, scores[:, :15])),

@@ -70,7 +70,7 @@ def row_indices(index, count: int) -> Tensor:  # (n,) row numbers
 
 
 def tensor_leaves(value, name: str = ""):
-    """Names and values of all tensors, arrays and plain entries inside a (nested) dataclass, in the order of the fields.
+    """Names and values of all tensors, arrays and plain entries inside a (nested) dataclass, in their order.
 
     A field marked as `sparse` counts only where it says something, so that contents keep their fingerprint.
     """

@@ -76,7 +76,7 @@ class PoseDataset(Table):
         "`detections`, with their rendered heatmaps if asked for, `poses (b, 17, 3)` and `keypoints_true (b, 16, 2)`."
         detections = self.detections[indices]
         if heatmaps:
-            detections = replace(detections, heatmaps=self.heatmaps(indices))
+            detections = detections.with_heatmaps(self.heatmaps(indices))
         return PoseBatch(detections, self.poses[indices], self.keypoints_true[indices])
 
     def heatmaps(self, index=slice(None), sigma_gt: float = 2.0) -> Tensor:  # (n, 16, size, size)
@@ -217,7 +217,7 @@ def _unpack(tensors: dict[str, Tensor], plain: dict) -> PoseDataset:
                 values[field.name] = tensors.get(
                     name, tuple(plain[name]) if isinstance(plain.get(name), list) else plain.get(name)
                 )
-            else:
+            elif not field.metadata.get("sparse"):
                 values[field.name] = build(_NESTED[name], name + ".")
         return kind(**values)
 

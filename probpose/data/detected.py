@@ -68,7 +68,7 @@ class DetectedPoses(Table):
         "`detections`, with heatmaps if asked for, `poses` and `keypoints_true`."
         detections = self.detections[indices]
         if heatmaps:
-            detections = replace(detections, heatmaps=self.heatmaps(indices))
+            detections = detections.with_heatmaps(self.heatmaps(indices))
         return PoseBatch(detections, self.poses[indices], self.keypoints_true[indices])
 
 # %% ../../nbs/data/15_detected.ipynb #07f01d7d

@@ -133,6 +133,11 @@ class Detections(TensorBatch):
             bells = gaussians_from_scores(self.keypoints, self.scores, sigma_gt)
         return copy_with(self, gaussians=bells if self.missing is None else _widest(bells, self, sigma_gt))
 
+    def with_heatmaps(self, heatmaps: Tensor) -> "Detections":  # (B, J, H, W)
+        "The same with the maps of these joints; a missing joint's map is empty."
+        maps = heatmaps if self.missing is None else heatmaps.masked_fill(self.missing[..., None, None], 0.0)
+        return copy_with(self, heatmaps=maps)
+
     def without(
         self,
         missing: Tensor,  # (B, 16) bool, joints that shall count as not found

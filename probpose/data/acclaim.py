@@ -6,6 +6,7 @@
 __all__ = ['read_amc']
 
 # %% ../../nbs/data/08_acclaim.ipynb #7143d644
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ _INCH = 0.0254  # metres
 class _Acclaim:
     "What an ASF file has told so far."
 
-    length: float = 1.0
+    length: float | None = None  # units per inch; None where the file does not say
     degrees: bool = True
     root_order: tuple[str, ...] = ("tx", "ty", "tz", "rx", "ry", "rz")
     root_position: tuple[float, ...] = (0.0, 0.0, 0.0)
@@ -117,7 +118,8 @@ def read_asf(
 ) -> Rig:  # root first, then the bones in an order in which parents come before children
     """Read an Acclaim skeleton (`.asf`).
 
-    Raises `DataFileError` naming the line. Source: Acclaim's format description, as CMU's files use it.
+    Raises `DataFileError` naming the line. A file that does not say its unit is read in inches and degrees, with a
+    `UserWarning`. Source: Acclaim's format description, as CMU's files use it.
     """
     lines, asf = Lines(path, ".asf"), _Acclaim(bones={}, parents={})
     seen = set()
@@ -137,12 +139,18 @@ def read_asf(
     for section in (":root", ":bonedata", ":hierarchy"):
         if section not in seen:
             lines.fail(f"a section {section}")
+    if asf.length is None:
+        warnings.warn(
+            f"{lines.path}: no length under :units, so lengths are taken as inches; if they are CMU's, write ':units' "
+            "and 'length 0.45' into the file (a unit of 1/0.45 inch)",
+            stacklevel=2,
+        )
     return _build_rig(lines, asf)
 
 
 def _build_rig(lines: Lines, asf: _Acclaim) -> Rig:
     "Order the bones and turn units into metres."
-    scale, names = _INCH / asf.length, ["root"]
+    scale, names = _INCH / (asf.length or 1.0), ["root"]
     for name in names:  # grows while we walk: breadth first
         names += [child for child, parent in asf.parents.items() if parent == name]
     lost = sorted(set(asf.bones) - set(names))

@@ -40,17 +40,18 @@ def _read_channels(lines: Lines, words: list[str]) -> tuple[str, ...]:
 def _read_line(lines: Lines, tree: _Tree) -> None:
     "One line of the hierarchy."
     words = lines.take("'}' for every '{' and then MOTION")
-    if words[0] in ("ROOT", "JOINT") and len(words) >= 2 and (words[0] == "ROOT") == (not tree.names):
+    keyword = words[0].upper()
+    if keyword in ("ROOT", "JOINT") and len(words) >= 2 and (keyword == "ROOT") == (not tree.names):
         tree.add(" ".join(words[1:]))
-    elif words[:2] == ["End", "Site"] and tree.open:
+    elif keyword == "END" and [w.upper() for w in words[1:2]] == ["SITE"] and tree.open:
         tree.add(f"{tree.names[tree.open[-1]]}_end")
     elif words == ["{"] and tree.names and len(tree.names) - 1 not in tree.open and tree.offsets[-1] is None:
         tree.open.append(len(tree.names) - 1)
     elif words == ["}"] and tree.open and tree.offsets[tree.open[-1]] is not None:
         tree.open.pop()
-    elif words[0] == "OFFSET" and tree.open:
+    elif keyword == "OFFSET" and tree.open:
         tree.offsets[tree.open[-1]] = lines.numbers(words[1:], 3, "'OFFSET' and three numbers")
-    elif words[0] == "CHANNELS" and tree.open:
+    elif keyword == "CHANNELS" and tree.open:
         tree.channels[tree.open[-1]] = _read_channels(lines, words)
     else:
         lines.fail(
@@ -62,7 +63,7 @@ def _split_braces(lines: Lines) -> None:
     "Give every brace before MOTION a line of its own, keeping line numbers."
     rows = []
     for at, (number, words) in enumerate(lines.rows):
-        if words[0] == "MOTION":
+        if words[0].upper() == "MOTION":
             rows += lines.rows[at:]
             break
         part = []
@@ -82,13 +83,13 @@ def _read_frames(lines: Lines, width: int) -> tuple[Tensor, float]:  # (T, C), f
     words = lines.take("'Frames:' and a number")
     count = (
         int(words[1])
-        if words[0] == "Frames:" and words[1:] and words[1].isdigit()
+        if words[0].upper() == "FRAMES:" and words[1:] and words[1].isdecimal()
         else lines.fail("'Frames:' and a number", back=1)
     )
     words = lines.take("'Frame Time:' and seconds")
     step = (
         lines.numbers(words[2:], 1, "'Frame Time:' and seconds")[0]
-        if words[:2] == ["Frame", "Time:"]
+        if [w.upper() for w in words[:2]] == ["FRAME", "TIME:"]
         else lines.fail("'Frame Time:' and seconds", back=1)
     )
     if count < 1 or step <= 0:
@@ -106,19 +107,19 @@ def _read_frames(lines: Lines, width: int) -> tuple[Tensor, float]:  # (T, C), f
 # %% ../../nbs/data/09_bvh.ipynb #c2508f2f
 def read_bvh(
     path: str | Path,  # the .bvh file
-    scale: float = 0.01,  # metres per unit; 0.01 for centimetres
+    scale: float = 0.01,  # metres per unit: 0.01 for centimetres, 1 for metres, 0.001 millimetres, 0.0254 inches
     dtype: torch.dtype = torch.float32,  # of the result
 ) -> Motion:
     """Read a Biovision file (`.bvh`).
 
     Metres. Raises `DataFileError` naming the line. cgspeed's CMU files begin with a T-pose that is blended in: skip 5
-    frames with `.every(1, start=5)`.
+    frames with `.every(1, start=5)`. The file's own rate is kept: `.resample(30)` gives 30 frames a second.
     """
     lines, tree = Lines(path, ".bvh"), _Tree()
     _split_braces(lines)
-    if lines.take("HIERARCHY") != ["HIERARCHY"]:
+    if [w.upper() for w in lines.take("HIERARCHY")] != ["HIERARCHY"]:
         lines.fail("HIERARCHY", back=1)
-    while lines.peek()[:1] != ["MOTION"]:
+    while [w.upper() for w in lines.peek()[:1]] != ["MOTION"]:
         _read_line(lines, tree)
     if not tree.names or tree.open or None in tree.offsets:
         lines.fail("a complete hierarchy: a root, '}' for every '{', an OFFSET for every joint")

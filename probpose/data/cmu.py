@@ -8,6 +8,7 @@ __all__ = ['TEST_SUBJECTS', 'FILE_NAME', 'find_cmu', 'read_npz', 'read_split', '
 # %% ../../nbs/data/11_cmu.ipynb #a796ec99
 import os
 import re
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from .acclaim import read_amc
 from .bvh import read_bvh
 from .frames import Frames
 from .mocap import Motion
-from .retargeting import to_h36m_17
+from .retargeting import is_common_figure, to_h36m_17
 from ..geometry.skeletons import H36M_17
 
 # %% ../../nbs/data/11_cmu.ipynb #66ed4818
@@ -188,9 +189,9 @@ def _read_index(
 
 
 def _read_take(path: Path) -> Motion:
-    "One raw file, with its skeleton."
+    "One raw file, with its skeleton, at its own rate."
     if path.suffix.lower() == ".bvh":
-        return read_bvh(path).every(1, start=5)
+        return read_bvh(path)
     candidates = [path.with_suffix(".asf"), path.with_name(path.stem.split("_")[0] + ".asf")]
     skeleton = next((c for c in candidates if c.is_file()), None)
     if skeleton is None:
@@ -201,14 +202,18 @@ def _read_take(path: Path) -> Motion:
     return read_amc(path, skeleton)
 
 # %% ../../nbs/data/11_cmu.ipynb #917354c5
+_BLENDED = 5 / 120  # seconds at the beginning of a take of cgspeed's figure
+
+
 def read_raw(
     folder: str | Path,  # searched with its subfolders for .amc and .bvh files
     descriptions: dict[str, str] | None = None,  # take → description; None: from *INDEX* in the folder or the one above
-    step: int = 4,  # keep every so many frames: 120 → 30 per second
+    rate: float = 30.0,  # frames per second that are kept
 ) -> Frames:
     """All takes of a folder of ASF/AMC and BVH files, in the order of their names.
 
-    Raises `DataFileError`. The subject is what stands before the underscore.
+    Takes that are too short for one frame are left out with a `UserWarning`. Raises `DataFileError`, also when no take
+    is long enough. The subject is what stands before the underscore.
     """
     folder = Path(folder)
     takes = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".amc", ".bvh"))
@@ -217,12 +222,22 @@ def read_raw(
     if descriptions is None:
         index = sorted([*folder.glob("*INDEX*"), *folder.parent.glob("*INDEX*")])
         descriptions = _read_index(index[0]) if index else {}
-    poses, labels = [], []
+    poses, labels, short = [], [], []
     for take in takes:
-        joints = to_h36m_17(_read_take(take).every(step))
+        motion = _read_take(take)
+        kept = motion.resample(rate, start=_BLENDED if is_common_figure(motion.rig) else 0.0)
+        if not len(kept):
+            short.append(f"{take.name} ({len(motion)} frames of {1 / motion.fps:.4g} s)")
+            continue
+        joints = to_h36m_17(kept)
         poses.append(joints)
         label = (action_family(descriptions.get(take.stem, take.stem)), take.stem.split("_")[0], take.stem)
         labels += [label] * len(joints)
+    if short:
+        left_out = f"{len(short)} of {len(takes)} takes too short for a frame after the T-pose: {', '.join(short)}"
+        if not poses:
+            raise DataFileError(f"{folder}: expected takes of at least one frame, found {left_out}")
+        warnings.warn(f"{folder}: left out {left_out}", stacklevel=2)
     action, subject, clip = (np.array(column) for column in zip(*labels))
     return Frames(torch.cat(poses), action, subject, clip)
 

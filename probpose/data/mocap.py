@@ -7,6 +7,7 @@ __all__ = ['forward_kinematics', 'Rig', 'Motion', 'pose_frames', 'Lines']
 
 # %% ../../nbs/data/04_mocap.ipynb #0c5ddd92
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..core.checks import check_count
-from ..core.errors import DataFileError, ShapeError, UnknownNameError
+from ..core.errors import ConfigError, DataFileError, ShapeError, UnknownNameError
 
 # %% ../../nbs/data/04_mocap.ipynb #19b49fbc
 def forward_kinematics(
@@ -101,6 +102,9 @@ def _read_translations(
     return moved
 
 # %% ../../nbs/data/04_mocap.ipynb #5a3cd5d5
+_RATE_TOLERANCE = 5e-4  # of a rate that counts as a whole multiple; 29.97 and 30 frames a second stay apart
+
+
 @dataclass(frozen=True)
 class Motion:
     """A take: positions (T, J, 3) in metres and global rotations (T, J, 3, 3) of the named nodes, in the file's axes
@@ -131,6 +135,29 @@ class Motion:
         step, start = check_count(step, "step"), check_count(start, "start", 0)
         return Motion(self.name, self.rig, self.positions[start::step], self.rotations[start::step], self.fps / step)
 
+    def resample(self, rate: float, start: float = 0.0) -> "Motion":
+        """The frames at `start`, `start` + 1 / `rate`, … seconds; none where the take is shorter.
+
+        Raises `ConfigError`.
+        """
+        if not (0 < rate < math.inf and 0 <= start < math.inf):
+            raise ConfigError(
+                f"rate, start: expected frames per second above zero and seconds from zero on, got {rate!r}, {start!r}"
+            )
+        step, first = self.fps / rate, self.fps * start
+        if round(step) and abs(step / round(step) - 1) < _RATE_TOLERANCE and abs(first - round(first)) < 0.01:
+            return self.every(round(step), round(first))
+        count = max(0, math.floor((len(self) - 1 - first) / step + 1e-6) + 1)
+        places = (first + step * torch.arange(count, dtype=torch.float64)).clamp(max=len(self) - 1)
+        before = places.floor().long().clamp(max=max(0, len(self) - 2))
+        after = (before + 1).clamp(max=len(self) - 1)
+        share = (places - before).to(self.positions)[:, None, None]
+        between = roma.rotvec_to_rotmat(
+            share * roma.rotmat_to_rotvec(self.rotations[before].mT @ self.rotations[after])
+        )
+        positions = torch.lerp(self.positions[before], self.positions[after], share)
+        return Motion(self.name, self.rig, positions, self.rotations[before] @ between, rate)
+
 # %% ../../nbs/data/04_mocap.ipynb #bac9ad80
 def pose_frames(
     rig: Rig,
@@ -148,7 +175,19 @@ def pose_frames(
     positions, rotations = forward_kinematics(offsets, rig.parents, local, root, own_frame=rig.acclaim)
     return Motion(name, rig, positions.to(dtype), rotations.to(dtype), fps)
 
-# %% ../../nbs/data/04_mocap.ipynb #14c3c036
+# %% ../../nbs/data/04_mocap.ipynb #9557ad04
+def _decode(raw: bytes) -> str:
+    "Text in UTF-8, UTF-16 with its mark, or code page 1252."
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return raw.decode("utf-16", errors="replace")
+    for encoding in ("utf-8-sig", "cp1252"):
+        try:
+            return raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return raw.decode("latin-1")
+
+
 class Lines:
     "The non-empty lines of a text file with their numbers, comments (`#…`) left out, read one after the other."
 
@@ -156,12 +195,12 @@ class Lines:
         self.path = Path(path)
         if not self.path.is_file():
             raise DataFileError(f"{self.path}: expected a {suffix} file, found none; check the path")
-        raw = self.path.read_bytes()
-        if b"\0" in raw:
+        text = _decode(self.path.read_bytes())
+        if "\0" in text:
             raise DataFileError(
                 f"{self.path}: expected the text of a {suffix} file, found binary data; unpack the archive first"
             )
-        rows = enumerate(raw.decode("latin-1").splitlines(), 1)
+        rows = enumerate(re.split("\r\n|\r|\n", text), 1)
         self.rows = [
             (number, words) for number, line in rows if (words := line.split()) and not words[0].startswith("#")
         ]

@@ -107,3 +107,25 @@ def test_a_skeleton_with_other_names_is_refused(tmp_path):
     motion = read_amc(write(tmp_path, "leg.amc", AMC), write(tmp_path, "leg.asf", ASF))
     with pytest.raises(UnknownNameError, match="rhipjoint"):
         to_h36m_17(motion)
+
+
+def test_a_unit_that_is_not_declared_is_said(tmp_path):
+    silent = ASF.replace("  length 0.45\n", "")
+    with pytest.warns(UserWarning, match="silent.asf.*inches"):
+        rig = read_asf(write(tmp_path, "silent.asf", silent))
+    assert torch.allclose(rig.offsets, 0.45 * read_asf(write(tmp_path, "leg.asf", ASF)).offsets)
+    with pytest.warns(UserWarning, match="inches"):
+        read_amc(write(tmp_path, "leg.amc", AMC), write(tmp_path, "none.asf", ASF[ASF.index(":root") :]))
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (ASF.replace("dof rx ry rz", "dof rx ry rz l"), ["line 15", "degrees of freedom"]),
+        (ASF.replace("orientation 0 0 0", "orientation 0 90 0"), ["line 8", "turned root frame"]),
+    ],
+)
+def test_what_is_not_supported_is_refused_by_line(tmp_path, text, words):
+    with pytest.raises(DataFileError) as caught:
+        read_asf(write(tmp_path, "other.asf", text))
+    assert all(word in str(caught.value) for word in words), caught.value

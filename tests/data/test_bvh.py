@@ -83,3 +83,27 @@ def test_damaged_bvh(tmp_path, text, words):
     with pytest.raises(DataFileError) as caught:
         read_bvh(path)
     assert "bad.bvh" in str(caught.value) and all(word in str(caught.value) for word in words), caught.value
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"\xef\xbb\xbf" + BVH.encode(),
+        BVH.replace("\n", "\r\n").encode(),
+        BVH.replace("\n", "\r").encode(),
+        BVH.encode("utf-16"),
+        BVH.replace("knee", "Kn\xf6chel\x85").encode("latin-1"),
+        BVH.replace("End Site", "End site").encode(),
+        BVH.replace("End Site", "end site").replace("MOTION", "Motion").replace("OFFSET", "Offset").encode(),
+    ],
+    ids=["bom", "crlf", "cr", "utf-16", "cp1252", "end site", "case"],
+)
+def test_spellings_of_the_same_file(tmp_path, written):
+    (tmp_path / "other.bvh").write_bytes(written)
+    expected = read_bvh(write(tmp_path, "leg.bvh", BVH)).positions
+    assert torch.equal(read_bvh(tmp_path / "other.bvh").positions, expected)
+
+
+def test_end_without_site_is_refused(tmp_path):
+    with pytest.raises(DataFileError, match="End Site"):
+        read_bvh(write(tmp_path, "end.bvh", BVH.replace("End Site", "End")))

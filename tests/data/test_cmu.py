@@ -1,5 +1,6 @@
 "The CMU files, and what is wrong with files."
 
+import math
 import shutil
 
 import numpy as np
@@ -108,3 +109,89 @@ def test_a_folder_of_raw_files(cmu_raw):
         "pirouette": "dance",
     }
     assert set(frames.subject) == {"02", "05", "backflip", "pirouette"}
+
+
+NODES = {  # MotionBuilder's names: parent and offset in centimetres
+    "Hips": (None, (0, 0, 0)),
+    "Spine": ("Hips", (0, 25, 0)),
+    "Neck": ("Spine", (0, 26, 0)),
+    "Head": ("Neck", (0, 10, 0)),
+}
+for side, sign in (("Right", -1), ("Left", 1)):
+    NODES |= {
+        f"{side}Shoulder": ("Spine", (4 * sign, 20, 0)),
+        f"{side}Arm": (f"{side}Shoulder", (13 * sign, 0, 0)),
+        f"{side}ForeArm": (f"{side}Arm", (28 * sign, 0, 0)),
+        f"{side}Hand": (f"{side}ForeArm", (25 * sign, 0, 0)),
+        f"{side}UpLeg": ("Hips", (9 * sign, -5, 0)),
+        f"{side}Leg": (f"{side}UpLeg", (0, -41, 0)),
+        f"{side}Foot": (f"{side}Leg", (0, -42, 0)),
+    }
+
+
+def write_take(path, frames, rate, factor=1.0):
+    "A BVH in which a person moves ahead and bends the knees."
+
+    def block(name):
+        children = "".join(block(child) for child, (parent, _) in NODES.items() if parent == name)
+        offset = " ".join(str(factor * x) for x in NODES[name][1])
+        move = "3" if NODES[name][0] else "6 Xposition Yposition Zposition"
+        end = "" if children else f"End Site\n{{\nOFFSET 0 {12 * factor} 0\n}}\n"
+        kind = "JOINT" if NODES[name][0] else "ROOT"
+        head = f"{kind} {name}\n{{\nOFFSET {offset}\nCHANNELS {move} Zrotation Xrotation Yrotation\n"
+        return f"{head}{children}{end}}}\n"
+
+    tree = block("Hips")
+    names = [line.split()[1] for line in tree.splitlines() if line.split()[0] in ("ROOT", "JOINT")]
+    rows = []
+    for frame in range(frames):
+        time = frame / rate
+        angles = [(0, 40 * math.sin(2 * time), 0) if name.endswith("Leg") else (0, 0, 0) for name in names]
+        place = f"0 {95 * factor} {100 * factor * time}"
+        rows.append(place + "".join(f" {x:.6f}" for angle in angles for x in angle))
+    path.write_text(f"HIERARCHY\n{tree}MOTION\nFrames: {frames}\nFrame Time: {1 / rate:.8f}\n" + "\n".join(rows) + "\n")
+
+
+def test_the_same_motion_at_any_rate_gives_the_same_frames(tmp_path):
+    found = {}
+    for rate in (30, 120, 60, 50):
+        (tmp_path / str(rate)).mkdir()
+        write_take(tmp_path / str(rate) / "06_01.bvh", 2 * rate + 1, rate)
+        found[rate] = read_raw(tmp_path / str(rate)).poses
+    assert found[30].shape == (61, 17, 3)
+    assert all(torch.allclose(found[rate], found[30], atol=1e-5) for rate in (60, 120))
+    assert torch.allclose(found[50], found[30], atol=1e-3), "between frames the path is a line"
+
+
+def test_short_takes_are_counted_and_named(tmp_path):
+    blended = {"Hips": "hip", "Neck": "neck", "Head": "head", "Spine": "chest"}
+    for side in ("Right", "Left"):
+        parts = {"Arm": "Shldr", "ForeArm": "ForeArm", "Hand": "Hand", "UpLeg": "Thigh", "Leg": "Shin", "Foot": "Foot"}
+        blended |= {side + part: side[0].lower() + own for part, own in parts.items()}
+
+    def write(name, frames):
+        write_take(tmp_path / name, frames, 120)
+        text = (tmp_path / name).read_text()
+        text = text.replace(" 0.0 -41.0 0.0", " 0 -36.8199 0.73152").replace(
+            " 0.0 -42.0 0.0", " 0.73152 -45.1104 -5.12064"
+        )
+        lines = [" ".join(blended.get(word, word) for word in line.split()) for line in text.splitlines()]
+        (tmp_path / name).write_text("\n".join(lines))
+
+    write("06_01.bvh", 4)
+    write("06_02.bvh", 5)
+    with pytest.raises(DataFileError, match=r"2 of 2 takes.*06_01.bvh \(4 frames.*06_02"):
+        read_raw(tmp_path)
+    write("06_03.bvh", 14)
+    with pytest.warns(UserWarning, match=r"2 of 3 takes.*06_01.bvh.*06_02.bvh"):
+        frames = read_raw(tmp_path)
+    assert len(frames) == 3 and set(frames.clip) == {"06_03"}
+
+
+@pytest.mark.parametrize(
+    "factor, unit", [(0.01, "metres"), (10, "millimetres"), (1 / 2.54, "inches"), (0.45 / 2.54, "CMU's units")]
+)
+def test_a_body_of_impossible_size_is_refused_with_its_unit(tmp_path, factor, unit):
+    write_take(tmp_path / "06_01.bvh", 9, 30, factor)
+    with pytest.raises(DataFileError, match=f"06_01.*(likely|or) {unit}"):
+        read_raw(tmp_path)

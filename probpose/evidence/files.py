@@ -6,17 +6,15 @@
 __all__ = ['read_file_arrays', 'named_array', 'read_keypoint_file', 'keypoints_on_crop']
 
 # %% ../../nbs/evidence/07_files.ipynb #0deabc86
-import csv
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.checks import check_finite
-from ..core.errors import ConfigError, DataFileError, DegeneratePoseError
+from ..core.errors import ConfigError, DataFileError, DegeneratePoseError, ProbposeError
 from ..geometry.crops import Crop, crop_around
+from ..geometry.skeletons import SKELETONS
 
 # %% ../../nbs/evidence/07_files.ipynb #a33ce366
 _ARRAY_FILES = (".npy", ".npz", ".safetensors")
@@ -66,82 +64,31 @@ def named_array(
     return arrays[name] if name in arrays else next(iter(arrays.values()))
 
 # %% ../../nbs/evidence/07_files.ipynb #c983e38e
-def _read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    "Points (people, joints, 2) and scores (people, joints) of a table; NaN where it has no row."
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    people, joints = list(dict.fromkeys(row["person"] for row in rows)), 1 + max(int(row["joint"]) for row in rows)
-    table = np.full((len(people), joints, 3), np.nan)
-    for row in rows:
-        place = people.index(row["person"]), int(row["joint"])
-        table[place] = float(row["x"]), float(row["y"]), float(row.get("score") or 1)
-    return table[..., :2], table[..., 2]
-
-
-def _read_json(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    "Points and scores of rows, of a record with `keypoints`, or of a list of such records."
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if isinstance(content, list) and content and isinstance(content[0], dict):
-        content = {"keypoints": [person["keypoints"] for person in content]}
-    content = content if isinstance(content, dict) else {"keypoints": content}
-    scores = content.get("scores")
-    return np.array(content["keypoints"], np.float64), None if scores is None else np.array(scores, np.float64)
-
-
-def _read_points(
-    path: Path,  # .npy, .npz, .safetensors, .json or .csv
-) -> tuple[Tensor, Tensor | None]:  # ([people,] joints, 2); scores ([people,] joints), if the file has them
-    "Key points of a file in its own shape, whatever that is; raises `DataFileError` where there are no numbers."
-    expected = {
-        ".json": "JSON with rows [x, y, score], or records with 'keypoints' such as COCO's results",
-        ".csv": "a table of keypoints with the columns person,joint,x,y,score",
-    }
-    try:
-        if path.suffix == ".csv":
-            points, scores = map(torch.from_numpy, _read_csv(path))
-        elif path.suffix == ".json":
-            points, scores = (None if a is None else torch.from_numpy(a) for a in _read_json(path))
-        else:
-            arrays = read_file_arrays(path)
-            points, scores = named_array(arrays, "keypoints", path), arrays.get("scores")
-    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
-        if isinstance(error, DataFileError):
-            raise
-        raise DataFileError(
-            f"{path}: expected {expected[path.suffix]}, and it cannot be read so ({type(error).__name__}: {error})"
-        ) from None
-    if points.ndim and points.shape[-1] > 3 and points.shape[-1] % 3 == 0:  # flat lists x, y, score, x, y, score, …
-        points = points.unflatten(-1, (-1, 3))
-    if points.ndim and points.shape[-1] == 3:
-        points, scores = points[..., :2], points[..., 2] if scores is None else scores
-    return points.float(), None if scores is None else scores.float()
-
-
 def read_keypoint_file(
-    path: str | Path,  # .npy, .npz, .safetensors, .json or .csv
-) -> tuple[Tensor, Tensor | None]:  # (B, J, 2) pixels of the image; (B, J) scores, if the file has them
-    """2D keypoints from a file.
+    path: str | Path,  # anything that `probpose.evidence.formats` reads
+) -> tuple[Tensor, Tensor | None]:  # (B, J, 2) pixels of the image, NaN where missing; (B, J) scores, if there are any
+    """2D keypoints of all people of a file, in its own joint order, without their frames, boxes and names.
 
-    Raises `DataFileError` for one that is missing, of another kind or without keypoints, `NotFiniteError`, and
-    `ConfigError` for scores that are none, such as COCO's visibility flags.
+    Raises what `probpose.evidence.formats.read_people` raises, and `DegeneratePoseError` for a file of people without
+    joints.
     """
-    xy, scores = _read_points(Path(path))
-    xy = xy[None] if xy.ndim == 2 else xy
-    if xy.ndim != 3 or xy.shape[-1] != 2 or (scores is not None and scores.numel() != xy[..., 0].numel()):
-        raise DataFileError(
-            f"{path}: expected 'keypoints' (people, joints, 2 or 3) and perhaps 'scores' (people, joints), got "
-            f"{tuple(xy.shape)} and {'none' if scores is None else tuple(scores.shape)}"
+    from probpose.evidence.formats import read_content  # which reads arrays with this module
+    from probpose.evidence.people import gather_people
+
+    content = read_content(Path(path))
+    joints = len(content.people[0].points) if content.people else 0
+    fitting = [body.name for body in SKELETONS.values() if body.num_joints == joints]
+    try:
+        people = gather_people(content, content.skeleton or next(iter(fitting), None))
+    except ProbposeError as error:
+        raise type(error)(f"{path}: {error}") from None
+    if not len(people):
+        raise DegeneratePoseError(
+            f"{path}: expected people of at least two joints with a score above zero, got {len(content.people)} "
+            "without keypoints"
         )
-    check_finite(xy, f"{path}: keypoints")
-    if scores is None:
-        return xy, None
-    check_finite(scores, f"{path}: scores")
-    if scores.numel() and (scores.min() < -0.5 or scores.max() > 1.5):
-        raise ConfigError(
-            f"{path}: expected scores in [0, 1], got {float(scores.min()):.3g} … {float(scores.max()):.3g}; divide by "
-            "the largest possible value; COCO's visibility flags 0, 1, 2 are no scores: write 0, 0.5 and 1"
-        )
-    return xy, scores.reshape(xy.shape[:2])
+    whole = all(one.scores is None for one in content.people) and (people.scores > 0).all()
+    return torch.from_numpy(people.keypoints), None if whole else torch.from_numpy(people.scores)
 
 # %% ../../nbs/evidence/07_files.ipynb #175702d9
 def keypoints_on_crop(

@@ -8,7 +8,7 @@ __all__ = ['RECORD_FORMATS', 'number_of_name', 'number_names', 'note_fields', 'u
            'read_ultralytics', 'is_mediapipe', 'read_mediapipe', 'is_own', 'nest_rows', 'check_rows', 'read_own',
            'read_records']
 
-# %% ../../nbs/evidence/09_records.ipynb #f159e6fa
+# %% ../../nbs/evidence/09_records.ipynb #b7671e11
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePath
@@ -18,7 +18,7 @@ import numpy as np
 from ..core.errors import DataFileError
 from .people import FileContent, Sighting, list_some, match_joints, split_points
 
-# %% ../../nbs/evidence/09_records.ipynb #a4946e22
+# %% ../../nbs/evidence/09_records.ipynb #7214246f
 def number_of_name(
     name: str,  # of a file or an image
 ) -> int | None:
@@ -80,7 +80,7 @@ def usual_skeleton(
     "The joint set that a format means by this number of joints, if it does."
     return usual.get(len(people[0].points)) if people else None
 
-# %% ../../nbs/evidence/09_records.ipynb #5ba5c06c
+# %% ../../nbs/evidence/09_records.ipynb #613a1c67
 def is_openpose(content) -> bool:
     "Whether this is a frame of OpenPose."
     return isinstance(content, dict) and isinstance(content.get("people"), list)
@@ -98,7 +98,7 @@ def read_openpose(content) -> FileContent:
     skeleton = usual_skeleton(people, usual) if people else "body_25"
     return FileContent(people, [0], skeleton, notes=notes)
 
-# %% ../../nbs/evidence/09_records.ipynb #baa2a488
+# %% ../../nbs/evidence/09_records.ipynb #574a7f54
 def _are_records(content) -> bool:
     "Whether this is a list of records with keypoints as numbers."
     return (
@@ -126,6 +126,12 @@ def read_alphapose(content) -> FileContent:
         )
         for one in content
     ]
+    if len({(one.frame, one.person) for one in people if one.person}) < sum(one.person is not None for one in people):
+        notes.append(
+            "idx is the same for several people of a frame, which were not tracked: they are numbered within it"
+        )
+        for one in people:
+            one.person = None
     present = sorted(frames.values())
     gaps = sorted({*range(present[0], present[-1])} - {*present})
     video = all(re.fullmatch(r"\d+(\.\w+)?", name) for name in frames)
@@ -136,7 +142,7 @@ def read_alphapose(content) -> FileContent:
     usual = {17: "coco_17", 26: "halpe_26", 133: "wholebody_133"}
     return FileContent(people, gaps if video else (), usual_skeleton(people, usual), notes=notes)
 
-# %% ../../nbs/evidence/09_records.ipynb #ea5bdc88
+# %% ../../nbs/evidence/09_records.ipynb #929654ad
 def is_mmpose(content) -> bool:
     "Whether these are predictions of MMPose, of an image or a video."
     content = content["instance_info"] if isinstance(content, dict) and "instance_info" in content else content
@@ -170,7 +176,7 @@ def read_mmpose(content) -> FileContent:
         notes.append("17 joints of MMPose are taken as coco_17")
     return FileContent(people, frames, skeleton, notes=notes)
 
-# %% ../../nbs/evidence/09_records.ipynb #3ea7d882
+# %% ../../nbs/evidence/09_records.ipynb #65a9f271
 def is_coco(content) -> bool:
     "Whether these are COCO's annotations with images, or a list of annotations or results."
     content = content.get("annotations") if isinstance(content, dict) else content
@@ -216,7 +222,7 @@ def read_coco(content) -> FileContent:
     numbers = [number for number in images if isinstance(number, int)]
     return FileContent(people, numbers, skeleton, bool(visibility), notes=notes)
 
-# %% ../../nbs/evidence/09_records.ipynb #0541fde3
+# %% ../../nbs/evidence/09_records.ipynb #5a8754af
 def is_ultralytics(content) -> bool:
     "Whether this is what `tojson` of Ultralytics gives, for one frame or several."
     if isinstance(content, list) and content and all(isinstance(one, list) for one in content):
@@ -244,7 +250,7 @@ def read_ultralytics(content) -> FileContent:
     notes += note_fields((one["keypoints"] for frame in whole for one in frame), ("x", "y", "visible"))
     return FileContent(people, range(len(whole)), usual_skeleton(people, {17: "coco_17"}), notes=notes)
 
-# %% ../../nbs/evidence/09_records.ipynb #4df41c0e
+# %% ../../nbs/evidence/09_records.ipynb #7bd3f19c
 _LANDMARK_FIELDS = ("landmarks", "pose_landmarks", "poseLandmarks")
 _FRAME_FIELDS = ("frame", "frame_id", "frame_number", "frame_index", "index")
 
@@ -292,7 +298,7 @@ def read_mediapipe(content) -> FileContent:
         notes += note_fields([content], ("frames",))
     return FileContent(people, frames, "blazepose_33", shares=True, notes=list(dict.fromkeys(notes)))
 
-# %% ../../nbs/evidence/09_records.ipynb #b15881ca
+# %% ../../nbs/evidence/09_records.ipynb #16e8cb1c
 def _depth(values) -> int:
     "How deep lists are nested, down to the first that holds something else."
     inner = next((one for one in values if one != []), None) if isinstance(values, list) else None
@@ -382,7 +388,7 @@ def read_own(content) -> FileContent:
     read.notes += note_fields([content], fields, ("score",))
     return read
 
-# %% ../../nbs/evidence/09_records.ipynb #2bcd82ab
+# %% ../../nbs/evidence/09_records.ipynb #204726fd
 RECORD_FORMATS: Mapping[str, tuple[Callable, Callable]] = {  # name → how it is recognised, how it is read
     "OpenPose": (is_openpose, read_openpose),
     "MMPose": (is_mmpose, read_mmpose),

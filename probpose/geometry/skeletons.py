@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['SIDE_COLOURS', 'H36M_17', 'H36M_32', 'H36M_17_OF_32', 'MPII_16', 'COCO_17', 'BODY_JOINTS', 'SMPL_24', 'FINGERS',
-           'SMPLX_55', 'PARENTS_55', 'MPI_INF_3DHP_28', 'MPI_INF_3DHP_TEST_17', 'BODY_25', 'COCO_18', 'HALPE_26',
-           'BLAZEPOSE_33', 'WHOLEBODY_133', 'SKELETONS', 'ROOT_FREE_16', 'PCK_JOINTS_14', 'CPS_JOINTS',
-           'SYMMETRIC_BONES', 'CONDITION_JOINTS', 'CONDITION_JOINTS_OF_17', 'BODY_LIMBS', 'LSP_14', 'POINT_SETS',
-           'MPII_MIDDLE', 'POINTS', 'POINT_LANDMARKS', 'MIRRORED_POINTS', 'coordinates_of', 'Skeleton', 'find_skeleton',
-           'point_order']
+           'SMPLX_55', 'PARENTS_55', 'MPI_INF_3DHP_28', 'MPI_INF_3DHP_TEST_17', 'SKELETONS', 'ROOT_FREE_16',
+           'PCK_JOINTS_14', 'CPS_JOINTS', 'SYMMETRIC_BONES', 'CONDITION_JOINTS', 'CONDITION_JOINTS_OF_17', 'BODY_LIMBS',
+           'LSP_14', 'POINT_SETS', 'MPII_MIDDLE', 'POINTS', 'POINT_LANDMARKS', 'MIRRORED_POINTS', 'coordinates_of',
+           'Skeleton', 'find_skeleton', 'point_order']
 
 # %% ../../nbs/geometry/01_skeletons.ipynb #ffedc904
 from collections.abc import Mapping, Sequence

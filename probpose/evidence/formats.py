@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['read_content', 'read_people']
 
-# %% ../../nbs/evidence/11_formats.ipynb #cbbc18c4
+# %% ../../nbs/evidence/11_formats.ipynb #9dcebcae
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ from probpose.evidence.tables import (
     read_labels,
 )
 
-# %% ../../nbs/evidence/11_formats.ipynb #3fda737b
+# %% ../../nbs/evidence/11_formats.ipynb #499c9a17
 def _read_json(path: Path, skeleton: str | None) -> FileContent:
     "People of a JSON file; a frame of OpenPose has its number in the file's name."
     name, content = read_records(json.loads(path.read_text(encoding="utf-8-sig")))
@@ -35,9 +35,10 @@ def _read_json(path: Path, skeleton: str | None) -> FileContent:
 
 def _read_csv(path: Path, skeleton: str | None) -> FileContent:
     "People of DeepLabCut's table or of a tidy one."
-    if is_deeplabcut(path):
-        return read_deeplabcut_csv(path, skeleton)
-    return read_csv_table(path, skeleton)
+    lab = is_deeplabcut(path)
+    content = read_deeplabcut_csv(path, skeleton) if lab else read_csv_table(path, skeleton)
+    content.notes.insert(0, f"read as {'DeepLabCut' if lab else 'a table of one row for each joint'}")
+    return content
 
 
 def _move_to_frame(content: FileContent, frame: int) -> None:
@@ -85,7 +86,7 @@ def _with_path(error: ProbposeError, path: Path) -> ProbposeError:
     said = str(error)
     return error if said.startswith(str(path)) else type(error)(f"{path}: {said}")
 
-# %% ../../nbs/evidence/11_formats.ipynb #d1df1854
+# %% ../../nbs/evidence/11_formats.ipynb #29912f84
 def _read_folder(folder: Path, skeleton: str | None) -> FileContent:
     "The frames of a folder, one file each."
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _FILE_READERS)
@@ -116,7 +117,7 @@ def _read_folder(folder: Path, skeleton: str | None) -> FileContent:
         whole.open_ended |= content.open_ended
     return whole
 
-# %% ../../nbs/evidence/11_formats.ipynb #7f15cdfc
+# %% ../../nbs/evidence/11_formats.ipynb #575b7510
 def read_people(
     path: str | Path,  # a file, or a folder with a file for each frame
     skeleton: str | None = None,  # the joint set, where the file does not say it

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['People', 'Sighting', 'FileContent', 'split_points', 'match_joints', 'list_some', 'gather_people']
 
-# %% ../../nbs/evidence/08_people.ipynb #c322e5d8
+# %% ../../nbs/evidence/08_people.ipynb #135a49ca
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ import numpy as np
 from ..core.errors import ConfigError, DataFileError, NotFiniteError, ShapeError, SkeletonError
 from ..geometry.skeletons import SKELETONS, find_skeleton
 
-# %% ../../nbs/evidence/08_people.ipynb #ad2b6b03
+# %% ../../nbs/evidence/08_people.ipynb #89492cfb
 @dataclass(frozen=True, eq=False)
 class People:
     "People of a file, one row per person and frame, in the order of the frames."
@@ -36,7 +36,7 @@ class People:
         "The number of rows."
         return len(self.keypoints)
 
-# %% ../../nbs/evidence/08_people.ipynb #a6d18b3a
+# %% ../../nbs/evidence/08_people.ipynb #d498f3f1
 @dataclass
 class Sighting:
     "One person in one frame, as a file writes it."
@@ -61,7 +61,7 @@ class FileContent:
     open_ended: bool = False  # joints are numbered, and the last ones may be missing
     notes: list[str] = field(default_factory=list)
 
-# %% ../../nbs/evidence/08_people.ipynb #44a04b8b
+# %% ../../nbs/evidence/08_people.ipynb #c2ef2cd2
 def split_points(
     values: Sequence,  # (J, 2), (J, 3) with the score last, or a flat list x, y, score, …
     scores: Sequence | None = None,  # (J,), where they stand apart
@@ -84,7 +84,7 @@ def split_points(
             )
     return points[:, :2], points[:, 2] if points.shape[1] == 3 else scores
 
-# %% ../../nbs/evidence/08_people.ipynb #5ce3e8f2
+# %% ../../nbs/evidence/08_people.ipynb #69d4ef48
 def map_scores(
     scores: np.ndarray,  # any shape, NaN for a missing joint
     visibility: bool = False,  # they are COCO's flags
@@ -113,7 +113,7 @@ def map_scores(
         f"scores: expected scores in [0, 1], got {low:.3g} … {high:.3g}; divide by the largest possible value{flags}"
     )
 
-# %% ../../nbs/evidence/08_people.ipynb #8f08a06c
+# %% ../../nbs/evidence/08_people.ipynb #acdbd646
 def scale_shares(
     points: np.ndarray,  # (N, J, 2), NaN where a joint is missing
     image_size: tuple[int, int] | None,  # width and height, pixels
@@ -139,7 +139,7 @@ def scale_shares(
     sides = np.array(image_size, np.float64)
     return points * sides, sides
 
-# %% ../../nbs/evidence/08_people.ipynb #b92642c0
+# %% ../../nbs/evidence/08_people.ipynb #6103486e
 def infer_skeleton(
     joints: int,  # how many
     asked: str | None = None,  # what the caller says
@@ -163,7 +163,7 @@ def infer_skeleton(
         )
     return fitting[0]
 
-# %% ../../nbs/evidence/08_people.ipynb #27ee7889
+# %% ../../nbs/evidence/08_people.ipynb #e79a6c20
 _ALIASES: Mapping[str, str] = MappingProxyType({"mid_hip": "pelvis", "hips": "pelvis", "top_head": "head_top"})
 
 
@@ -201,7 +201,7 @@ def match_joints(
     rest = [name for i, name in enumerate(names) if i not in best[1]]
     return *best, [f"left out, as {best[0]} has no such joint: {', '.join(rest)}"] if rest else []
 
-# %% ../../nbs/evidence/08_people.ipynb #85c116cd
+# %% ../../nbs/evidence/08_people.ipynb #7a3d855f
 def list_some(
     items: Iterable,  # of any kind
     most: int = 8,  # how many to list
@@ -264,6 +264,8 @@ def gather_people(
         )
     name = infer_skeleton(counts[0], skeleton, content.skeleton) if counts else name
     body, notes = find_skeleton(name), list(content.notes)
+    if skeleton is not None and content.skeleton not in (None, skeleton):
+        notes.append(f"joints were taken as {skeleton}, as asked; the format says {content.skeleton}")
     points = np.array([one.points for one in people], np.float64).reshape(-1, body.num_joints, 2)
     if np.isinf(points).any():
         raise NotFiniteError(f"keypoints: expected finite numbers, got {int(np.isinf(points).sum())} that are infinite")

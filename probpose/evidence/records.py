@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['number_of_name', 'number_names', 'note_fields', 'nest_rows', 'read_records']
 
-# %% ../../nbs/evidence/09_records.ipynb #2ee5763b
+# %% ../../nbs/evidence/09_records.ipynb #28a7accc
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePath
@@ -15,7 +15,7 @@ import numpy as np
 from ..core.errors import DataFileError
 from .people import FileContent, Sighting, list_some, match_joints, split_points
 
-# %% ../../nbs/evidence/09_records.ipynb #494cbce1
+# %% ../../nbs/evidence/09_records.ipynb #a9b4381a
 def number_of_name(
     name: str,  # of a file or an image
 ) -> int | None:
@@ -77,7 +77,7 @@ def _usual_skeleton(
     "The joint set that a format means by this number of joints, if it does."
     return usual.get(len(people[0].points)) if people else None
 
-# %% ../../nbs/evidence/09_records.ipynb #512e22e9
+# %% ../../nbs/evidence/09_records.ipynb #d783f79b
 def is_openpose(content) -> bool:
     "Whether this is a frame of OpenPose."
     return isinstance(content, dict) and isinstance(content.get("people"), list)
@@ -85,17 +85,21 @@ def is_openpose(content) -> bool:
 
 def read_openpose(content) -> FileContent:
     "People of one frame; its number is known from the file's name only."
-    people = []
-    for one in content["people"]:
-        points, scores = split_points(one.get("pose_keypoints_2d") or one["pose_keypoints"])
-        people.append(Sighting(points, scores, person=_first_number(one.get("person_id"))))
+    people, empty = [], 0
+    for i, one in enumerate(content["people"]):
+        rows = one.get("pose_keypoints_2d", one.get("pose_keypoints")) if one else []
+        if rows == []:  # Pose2Sim keeps the place of a person who is not in this frame
+            empty += 1
+            continue
+        people.append(Sighting(*split_points(rows), person=_first_number(one.get("person_id")) or str(i)))
     usual = {25: "body_25", 18: "coco_18", 17: "coco_17", 26: "halpe_26", 133: "wholebody_133"}
     fields = ("pose_keypoints_2d", "pose_keypoints", "person_id")
     notes = note_fields(content["people"], fields) + note_fields([content], ("people", "version"))
+    notes += [f"{empty} person(s) without keypoints were left out"] if empty else []
     skeleton = _usual_skeleton(people, usual) if people else "body_25"
     return FileContent(people, [0], skeleton, notes=notes)
 
-# %% ../../nbs/evidence/09_records.ipynb #e652261e
+# %% ../../nbs/evidence/09_records.ipynb #e5141ac1
 def _are_records(content) -> bool:
     "Whether this is a list of records with keypoints as numbers."
     return (
@@ -139,7 +143,7 @@ def read_alphapose(content) -> FileContent:
     usual = {17: "coco_17", 26: "halpe_26", 133: "wholebody_133"}
     return FileContent(people, gaps if video else (), _usual_skeleton(people, usual), notes=notes)
 
-# %% ../../nbs/evidence/09_records.ipynb #7a2d9358
+# %% ../../nbs/evidence/09_records.ipynb #a5cf448d
 def is_mmpose(content) -> bool:
     "Whether these are predictions of MMPose, of an image or a video."
     content = content["instance_info"] if isinstance(content, dict) and "instance_info" in content else content
@@ -173,7 +177,7 @@ def read_mmpose(content) -> FileContent:
         notes.append("17 joints of MMPose are taken as coco_17")
     return FileContent(people, frames, skeleton, notes=notes)
 
-# %% ../../nbs/evidence/09_records.ipynb #8d8bfd81
+# %% ../../nbs/evidence/09_records.ipynb #7a4eb171
 def is_coco(content) -> bool:
     "Whether these are COCO's annotations with images, or a list of annotations or results."
     content = content.get("annotations") if isinstance(content, dict) else content
@@ -219,7 +223,7 @@ def read_coco(content) -> FileContent:
     numbers = [number for number in images if isinstance(number, int)]
     return FileContent(people, numbers, skeleton, bool(visibility), notes=notes)
 
-# %% ../../nbs/evidence/09_records.ipynb #3a90d5d2
+# %% ../../nbs/evidence/09_records.ipynb #e99fbebc
 def is_ultralytics(content) -> bool:
     "Whether this is what `tojson` of Ultralytics gives, for one frame or several."
     if isinstance(content, list) and content and all(isinstance(one, list) for one in content):
@@ -247,7 +251,7 @@ def read_ultralytics(content) -> FileContent:
     notes += note_fields((one["keypoints"] for frame in whole for one in frame), ("x", "y", "visible"))
     return FileContent(people, range(len(whole)), _usual_skeleton(people, {17: "coco_17"}), notes=notes)
 
-# %% ../../nbs/evidence/09_records.ipynb #74368f48
+# %% ../../nbs/evidence/09_records.ipynb #ea65a20d
 _LANDMARK_FIELDS = ("landmarks", "pose_landmarks", "poseLandmarks")
 _FRAME_FIELDS = ("frame", "frame_id", "frame_number", "frame_index", "index")
 
@@ -295,7 +299,7 @@ def read_mediapipe(content) -> FileContent:
         notes += note_fields([content], ("frames",))
     return FileContent(people, frames, "blazepose_33", shares=True, notes=list(dict.fromkeys(notes)))
 
-# %% ../../nbs/evidence/09_records.ipynb #e1e6b012
+# %% ../../nbs/evidence/09_records.ipynb #1bdfc6b9
 def _depth(values) -> int:
     "How deep lists are nested, down to the first that holds something else."
     inner = next((one for one in values if one != []), None) if isinstance(values, list) else None
@@ -325,6 +329,8 @@ def nest_rows(
         notes.append("an empty row is a frame without anybody, so that rows were taken as frames of one person")
         depth = 4
     if depth == 4:
+        if names is not None:
+            raise DataFileError("person: expected rows of keypoints with a 'frame' each where people have names")
         frames = range(len(values)) if frames is None else frames
         _check_rows("frame", frames, values)
         _check_rows("scores", scores, values)
@@ -355,7 +361,7 @@ def _check_rows(name: str, given: Sequence | None, rows: Sequence) -> None:
             f"{got}; 'scores' are written as (people, joints)"
         )
 
-# %% ../../nbs/evidence/09_records.ipynb #dc8950e4
+# %% ../../nbs/evidence/09_records.ipynb #da6811d6
 def _holds_records(content) -> bool:
     "Whether a list is made of records at its end."
     return isinstance(content, dict) or (isinstance(content, list) and any(map(_holds_records, content)))
@@ -385,7 +391,7 @@ def read_own(content) -> FileContent:
     read.notes += note_fields([content], fields, ("score",))
     return read
 
-# %% ../../nbs/evidence/09_records.ipynb #82d4c968
+# %% ../../nbs/evidence/09_records.ipynb #e62508ee
 _RECORD_FORMATS: Mapping[str, tuple[Callable, Callable]] = {  # name → how it is recognised, how it is read
     "OpenPose": (is_openpose, read_openpose),
     "MMPose": (is_mmpose, read_mmpose),

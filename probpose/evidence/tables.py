@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['read_csv_table', 'is_deeplabcut', 'read_deeplabcut_csv', 'read_deeplabcut_h5', 'read_labels', 'read_arrays']
 
-# %% ../../nbs/evidence/10_tables.ipynb #ad7bcf6d
+# %% ../../nbs/evidence/10_tables.ipynb #4bc08bb9
 import csv
 import io
 import pickle
@@ -23,7 +23,7 @@ from .people import FileContent, Sighting, match_joints, split_points
 from .records import nest_rows, note_fields, number_names
 from ..geometry.skeletons import SKELETONS, find_skeleton
 
-# %% ../../nbs/evidence/10_tables.ipynb #e3554b81
+# %% ../../nbs/evidence/10_tables.ipynb #8e29a379
 _COLUMNS: Mapping[str, str] = MappingProxyType(
     {"frame_id": "frame", "person_id": "person", "track_id": "person", "likelihood": "score", "confidence": "score"}
 )
@@ -74,7 +74,7 @@ def read_csv_table(path: Path, skeleton: str | None = None) -> FileContent:
     notes += note_fields(rows[:1], ("frame", "person", "joint", "x", "y", "score"))
     return FileContent(people, skeleton=name, open_ended=name is None, notes=notes)
 
-# %% ../../nbs/evidence/10_tables.ipynb #6d8e2688
+# %% ../../nbs/evidence/10_tables.ipynb #c51199f3
 def is_deeplabcut(path: Path) -> bool:
     "Whether a table begins as DeepLabCut's do."
     with open(path, encoding="utf-8-sig") as file:
@@ -128,7 +128,7 @@ def _from_columns(
                 people.append(Sighting(points[:, :2], scores, frames[label], who, image))
     return FileContent(people, frames.values(), name, notes=notes + more)
 
-# %% ../../nbs/evidence/10_tables.ipynb #0f237078
+# %% ../../nbs/evidence/10_tables.ipynb #7f86c6a8
 _ARRAY_MAKERS = frozenset(
     {
         ("numpy", "ndarray"),
@@ -163,7 +163,7 @@ def _read_pickled_array(file) -> np.ndarray:
     file.seek(0)
     return np.lib.format.read_array(file, allow_pickle=False)
 
-# %% ../../nbs/evidence/10_tables.ipynb #f774a472
+# %% ../../nbs/evidence/10_tables.ipynb #9fa7924f
 def read_deeplabcut_h5(path: Path, skeleton: str | None = None) -> FileContent:
     "People of DeepLabCut's HDF5 file; raises `ConfigError` without h5py, and `DataFileError` for another layout."
     try:
@@ -188,7 +188,7 @@ def read_deeplabcut_h5(path: Path, skeleton: str | None = None) -> FileContent:
         [(c[1] if len(c) == 4 else "0", *c[-2:]) for c in columns], rows["values_block_0"], names, skeleton
     )
 
-# %% ../../nbs/evidence/10_tables.ipynb #d6266965
+# %% ../../nbs/evidence/10_tables.ipynb #f76c774b
 def read_labels(path: Path, skeleton: str | None = None) -> FileContent:
     "People of a text file with YOLO's labels, in shares of the image."
     people, notes = [], []
@@ -215,7 +215,7 @@ def read_labels(path: Path, skeleton: str | None = None) -> FileContent:
     usual = "coco_17" if people and len(people[0].points) == 17 else None
     return FileContent(people, [0], usual, bool(flags), shares=True, notes=list(dict.fromkeys(notes)))
 
-# %% ../../nbs/evidence/10_tables.ipynb #2d368353
+# %% ../../nbs/evidence/10_tables.ipynb #d0a5ab18
 def _read_videopose3d(archive: zipfile.ZipFile) -> FileContent:
     "The clips of VideoPose3D's file."
     arrays = {name: _read_pickled_array(io.BytesIO(archive.read(name))) for name in archive.namelist()}

@@ -289,6 +289,16 @@ def test_what_cannot_be_decided_is_refused(write, content, skeleton, error, word
         read_people(write(content), skeleton)
 
 
+def test_people_who_are_not_in_the_frame_keep_their_place(write):
+    people = read_people(write({"people": [{}, {"pose_keypoints_2d": flat("halpe_26")}, {"pose_keypoints_2d": []}]}))
+    assert people.person.tolist() == ["1"] and people.skeleton == "halpe_26" and noted(people, "2 person(s)")
+
+
+def test_what_is_asked_for_is_noted_where_the_format_says_otherwise(write):
+    people = read_people(write([{"image_id": 1, "keypoints": flat()}]), "h36m_17")
+    assert people.skeleton == "h36m_17" and noted(people, "as asked")
+
+
 def test_fields_are_not_ignored_in_silence(write):
     people = read_people(write({"keypoints": COCO.tolist(), "camera": "left"}), "coco_17")
     assert noted(people, "camera")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['number_of_name', 'number_names', 'note_fields', 'nest_rows', 'read_records']
 
-# %% ../../nbs/evidence/09_records.ipynb #28a7accc
+# %% ../../nbs/evidence/09_records.ipynb #aa4f1e59
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePath
@@ -15,7 +15,7 @@ import numpy as np
 from ..core.errors import DataFileError
 from .people import FileContent, Sighting, list_some, match_joints, split_points
 
-# %% ../../nbs/evidence/09_records.ipynb #a9b4381a
+# %% ../../nbs/evidence/09_records.ipynb #2c46653f
 def number_of_name(
     name: str,  # of a file or an image
 ) -> int | None:
@@ -77,7 +77,7 @@ def _usual_skeleton(
     "The joint set that a format means by this number of joints, if it does."
     return usual.get(len(people[0].points)) if people else None
 
-# %% ../../nbs/evidence/09_records.ipynb #d783f79b
+# %% ../../nbs/evidence/09_records.ipynb #df6fc717
 def is_openpose(content) -> bool:
     "Whether this is a frame of OpenPose."
     return isinstance(content, dict) and isinstance(content.get("people"), list)
@@ -87,7 +87,7 @@ def read_openpose(content) -> FileContent:
     "People of one frame; its number is known from the file's name only."
     people, empty = [], 0
     for i, one in enumerate(content["people"]):
-        rows = one.get("pose_keypoints_2d", one.get("pose_keypoints")) if one else []
+        rows = one["pose_keypoints" if "pose_keypoints" in one else "pose_keypoints_2d"] if one else []
         if rows == []:  # Pose2Sim keeps the place of a person who is not in this frame
             empty += 1
             continue
@@ -99,7 +99,7 @@ def read_openpose(content) -> FileContent:
     skeleton = _usual_skeleton(people, usual) if people else "body_25"
     return FileContent(people, [0], skeleton, notes=notes)
 
-# %% ../../nbs/evidence/09_records.ipynb #e5141ac1
+# %% ../../nbs/evidence/09_records.ipynb #3001c83b
 def _are_records(content) -> bool:
     "Whether this is a list of records with keypoints as numbers."
     return (
@@ -143,7 +143,7 @@ def read_alphapose(content) -> FileContent:
     usual = {17: "coco_17", 26: "halpe_26", 133: "wholebody_133"}
     return FileContent(people, gaps if video else (), _usual_skeleton(people, usual), notes=notes)
 
-# %% ../../nbs/evidence/09_records.ipynb #a5cf448d
+# %% ../../nbs/evidence/09_records.ipynb #940f3dc8
 def is_mmpose(content) -> bool:
     "Whether these are predictions of MMPose, of an image or a video."
     content = content["instance_info"] if isinstance(content, dict) and "instance_info" in content else content
@@ -177,7 +177,7 @@ def read_mmpose(content) -> FileContent:
         notes.append("17 joints of MMPose are taken as coco_17")
     return FileContent(people, frames, skeleton, notes=notes)
 
-# %% ../../nbs/evidence/09_records.ipynb #7a4eb171
+# %% ../../nbs/evidence/09_records.ipynb #4140c14f
 def is_coco(content) -> bool:
     "Whether these are COCO's annotations with images, or a list of annotations or results."
     content = content.get("annotations") if isinstance(content, dict) else content
@@ -223,7 +223,7 @@ def read_coco(content) -> FileContent:
     numbers = [number for number in images if isinstance(number, int)]
     return FileContent(people, numbers, skeleton, bool(visibility), notes=notes)
 
-# %% ../../nbs/evidence/09_records.ipynb #e99fbebc
+# %% ../../nbs/evidence/09_records.ipynb #627ac917
 def is_ultralytics(content) -> bool:
     "Whether this is what `tojson` of Ultralytics gives, for one frame or several."
     if isinstance(content, list) and content and all(isinstance(one, list) for one in content):
@@ -251,7 +251,7 @@ def read_ultralytics(content) -> FileContent:
     notes += note_fields((one["keypoints"] for frame in whole for one in frame), ("x", "y", "visible"))
     return FileContent(people, range(len(whole)), _usual_skeleton(people, {17: "coco_17"}), notes=notes)
 
-# %% ../../nbs/evidence/09_records.ipynb #ea65a20d
+# %% ../../nbs/evidence/09_records.ipynb #eec33d99
 _LANDMARK_FIELDS = ("landmarks", "pose_landmarks", "poseLandmarks")
 _FRAME_FIELDS = ("frame", "frame_id", "frame_number", "frame_index", "index")
 
@@ -299,7 +299,7 @@ def read_mediapipe(content) -> FileContent:
         notes += note_fields([content], ("frames",))
     return FileContent(people, frames, "blazepose_33", shares=True, notes=list(dict.fromkeys(notes)))
 
-# %% ../../nbs/evidence/09_records.ipynb #1bdfc6b9
+# %% ../../nbs/evidence/09_records.ipynb #3feffad8
 def _depth(values) -> int:
     "How deep lists are nested, down to the first that holds something else."
     inner = next((one for one in values if one != []), None) if isinstance(values, list) else None
@@ -361,7 +361,7 @@ def _check_rows(name: str, given: Sequence | None, rows: Sequence) -> None:
             f"{got}; 'scores' are written as (people, joints)"
         )
 
-# %% ../../nbs/evidence/09_records.ipynb #da6811d6
+# %% ../../nbs/evidence/09_records.ipynb #5465329f
 def _holds_records(content) -> bool:
     "Whether a list is made of records at its end."
     return isinstance(content, dict) or (isinstance(content, list) and any(map(_holds_records, content)))
@@ -391,7 +391,7 @@ def read_own(content) -> FileContent:
     read.notes += note_fields([content], fields, ("score",))
     return read
 
-# %% ../../nbs/evidence/09_records.ipynb #e62508ee
+# %% ../../nbs/evidence/09_records.ipynb #9ea5f264
 _RECORD_FORMATS: Mapping[str, tuple[Callable, Callable]] = {  # name → how it is recognised, how it is read
     "OpenPose": (is_openpose, read_openpose),
     "MMPose": (is_mmpose, read_mmpose),

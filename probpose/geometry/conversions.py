@@ -35,7 +35,25 @@ _CENTRE_POINTS = {
     "mpi_spine3": (0, -0.40, 0.02),
     "mpi_spine4": (0, -0.46, 0.01),
     "nose": (0, -0.66, -0.10),
+    "chin": (0, -0.585, -0.08),
+    "nose_base": (0, -0.65, -0.095),
+    "upper_lip": (0, -0.635, -0.095),
+    "lower_lip": (0, -0.61, -0.095),
+    "inner_upper_lip": (0, -0.63, -0.095),
+    "inner_lower_lip": (0, -0.615, -0.095),
+    **{f"nose_bridge_{k}": (0, -0.70 + 0.01 * k, -0.09) for k in range(1, 5)},
 }
+
+
+def _hand_points(x: float, y: float, z: float, down: float) -> dict[str, tuple[float, float, float]]:
+    "The 21 points of a hand at a wrist; the fingers point down (1) or up (-1), the thumb to the middle of the body."
+    points = {"hand_root": (x, y + 0.01 * down, z)}
+    for f, finger in enumerate(("thumb", "index", "middle", "ring", "pinky")):
+        for k in range(1, 5):
+            length = 0.02 + 0.02 * k if finger == "thumb" else 0.06 + 0.025 * k
+            points[f"{finger}_{k}"] = (x + 0.02 * (f - 2) * (1 if x > 0 else -1), y + length * down, z - 0.01)
+    return points
+
 
 _LEFT_POINTS = {  # the left arm hangs
     "hip": (0.09, 0, 0),
@@ -56,6 +74,26 @@ _LEFT_POINTS = {  # the left arm hangs
     "knuckles": (0.30, 0.09, -0.05),
     "eye": (0.03, -0.69, -0.08),
     "ear": (0.075, -0.66, 0),
+    "big_toe": (0.15, 0.91, -0.18),
+    "small_toe": (0.20, 0.91, -0.15),
+    "foot_index": (0.17, 0.91, -0.19),
+    "heel": (0.14, 0.90, 0.04),
+    "eye_inner": (0.02, -0.69, -0.08),
+    "eye_outer": (0.04, -0.69, -0.07),
+    "mouth_corner": (0.025, -0.62, -0.085),
+    "inner_corner": (0.022, -0.62, -0.087),
+    "inner_upper_lip": (0.01, -0.63, -0.09),
+    "inner_lower_lip": (0.01, -0.615, -0.09),
+    **{
+        f"{lid}_lid_{k}": (0.02 + 0.007 * k, y, -0.08)
+        for lid, y in (("upper", -0.695), ("lower", -0.685))
+        for k in (1, 2)
+    },
+    **{f"{lip}_lip_{k}": (0.008 * k, y, -0.09) for lip, y in (("upper", -0.635), ("lower", -0.61)) for k in (1, 2)},
+    **{f"nostril_{k}": (0.008 * k, -0.655, -0.09) for k in (1, 2)},
+    **{f"brow_{k}": (0.01 * k, -0.71, -0.085) for k in range(1, 6)},
+    **{f"jaw_{k}": (0.01 * k - 0.01, -0.585 - 0.0015 * k**2, -0.08 + 0.01 * k) for k in range(1, 9)},
+    **_hand_points(0.29, 0, -0.04, down=1),
 }
 
 _RIGHT_RAISED = {  # the right arm is raised
@@ -66,6 +104,7 @@ _RIGHT_RAISED = {  # the right arm is raised
     "hand": (-0.42, -0.91, -0.03),
     "hand_end": (-0.43, -1.08, -0.04),
     "knuckles": (-0.42, -1.00, -0.04),
+    **_hand_points(-0.42, -0.91, -0.03, down=-1),
 }
 
 

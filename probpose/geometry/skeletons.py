@@ -281,9 +281,140 @@ MPI_INF_3DHP_TEST_17 = Skeleton(
     ),
 )
 
+# %% ../../nbs/geometry/01_skeletons.ipynb #09742870
+BODY_25 = Skeleton(
+    "body_25",
+    tuple(
+        "Nose Neck RShoulder RElbow RWrist LShoulder LElbow LWrist MidHip RHip RKnee RAnkle LHip LKnee LAnkle "
+        "REye LEye REar LEar LBigToe LSmallToe LHeel RBigToe RSmallToe RHeel".split()
+    ),
+    (1, 8, 1, 2, 3, 1, 5, 6, -1, 8, 9, 10, 8, 12, 13, 0, 0, 15, 16, 14, 19, 14, 11, 22, 11),
+    ((5, 2), (6, 3), (7, 4), (12, 9), (13, 10), (14, 11), (16, 15), (18, 17), (19, 22), (20, 23), (21, 24)),
+    _sided(
+        "nose thorax r_shoulder r_elbow r_wrist l_shoulder l_elbow l_wrist pelvis r_hip r_knee r_ankle "
+        "l_hip l_knee l_ankle r_eye l_eye r_ear l_ear l_big_toe l_small_toe l_heel r_big_toe r_small_toe r_heel"
+    ),
+)
+
+COCO_18 = Skeleton(
+    "coco_18",
+    tuple(
+        "Nose Neck RShoulder RElbow RWrist LShoulder LElbow LWrist RHip RKnee RAnkle LHip LKnee LAnkle "
+        "REye LEye REar LEar".split()
+    ),
+    (1, -1, 1, 2, 3, 1, 5, 6, 1, 8, 9, 1, 11, 12, 0, 0, 14, 15),
+    ((5, 2), (6, 3), (7, 4), (11, 8), (12, 9), (13, 10), (15, 14), (17, 16)),
+    _sided(
+        "nose thorax r_shoulder r_elbow r_wrist l_shoulder l_elbow l_wrist r_hip r_knee r_ankle l_hip l_knee l_ankle "
+        "r_eye l_eye r_ear l_ear"
+    ),
+)
+
+HALPE_26 = Skeleton(
+    "halpe_26",
+    tuple(
+        "Nose LEye REye LEar REar LShoulder RShoulder LElbow RElbow LWrist RWrist LHip RHip LKnee RKnee LAnkle RAnkle "
+        "Head Neck Hip LBigToe RBigToe LSmallToe RSmallToe LHeel RHeel".split()
+    ),
+    (18, 0, 0, 1, 2, 18, 18, 5, 6, 7, 8, 19, 19, 11, 12, 13, 14, 18, 19, -1, 24, 25, 24, 25, 15, 16),
+    tuple((i, i + 1) for i in (*range(1, 17, 2), 20, 22, 24)),
+    (
+        *COCO_17.landmarks,
+        *("head", "thorax", "pelvis"),
+        *_sided("l_big_toe r_big_toe l_small_toe r_small_toe l_heel r_heel"),
+    ),
+)
+
+BLAZEPOSE_33 = Skeleton(
+    "blazepose_33",
+    (
+        *_sided("nose l_eye_inner l_eye l_eye_outer r_eye_inner r_eye r_eye_outer l_ear r_ear mouth_left mouth_right"),
+        *_sided(
+            "l_shoulder r_shoulder l_elbow r_elbow l_wrist r_wrist l_pinky r_pinky l_index r_index l_thumb r_thumb"
+        ),
+        *_sided("l_hip r_hip l_knee r_knee l_ankle r_ankle l_heel r_heel l_foot_index r_foot_index"),
+    ),
+    (-1, 0, 1, 2, 0, 4, 5, 3, 6, 0, 0)  # the face; the trunk hangs from the ears, as COCO's does
+    + (7, 8, 11, 12, 13, 14, 15, 16, 15, 16, 15, 16, 11, 12, 23, 24, 25, 26, 27, 28, 29, 30),
+    ((1, 4), (2, 5), (3, 6), *((i, i + 1) for i in range(7, 33, 2))),
+    (
+        *_sided("nose l_eye_inner l_eye l_eye_outer r_eye_inner r_eye r_eye_outer l_ear r_ear"),
+        *_sided("l_mouth_corner r_mouth_corner l_shoulder r_shoulder l_elbow r_elbow l_wrist r_wrist"),
+        *_sided("l_pinky_1 r_pinky_1 l_index_1 r_index_1 l_thumb_2 r_thumb_2"),
+        *_sided("l_hip r_hip l_knee r_knee l_ankle r_ankle l_heel r_heel l_foot_index r_foot_index"),
+    ),
+    extra_links=((9, 10), (11, 12), (23, 24)),
+)
+
+# %% ../../nbs/geometry/01_skeletons.ipynb #40b59380
+_FACE_68 = _sided(
+    "r_jaw_8 r_jaw_7 r_jaw_6 r_jaw_5 r_jaw_4 r_jaw_3 r_jaw_2 r_jaw_1 chin "
+    "l_jaw_1 l_jaw_2 l_jaw_3 l_jaw_4 l_jaw_5 l_jaw_6 l_jaw_7 l_jaw_8 "
+    "r_brow_5 r_brow_4 r_brow_3 r_brow_2 r_brow_1 l_brow_1 l_brow_2 l_brow_3 l_brow_4 l_brow_5 "
+    "nose_bridge_1 nose_bridge_2 nose_bridge_3 nose_bridge_4 "
+    "r_nostril_2 r_nostril_1 nose_base l_nostril_1 l_nostril_2 "
+    "r_eye_outer r_upper_lid_2 r_upper_lid_1 r_eye_inner r_lower_lid_1 r_lower_lid_2 "
+    "l_eye_inner l_upper_lid_1 l_upper_lid_2 l_eye_outer l_lower_lid_2 l_lower_lid_1 "
+    "r_mouth_corner r_upper_lip_2 r_upper_lip_1 upper_lip l_upper_lip_1 l_upper_lip_2 l_mouth_corner "
+    "l_lower_lip_2 l_lower_lip_1 lower_lip r_lower_lip_1 r_lower_lip_2 "
+    "r_inner_corner r_inner_upper_lip inner_upper_lip l_inner_upper_lip l_inner_corner "
+    "l_inner_lower_lip inner_lower_lip r_inner_lower_lip"
+)
+
+_FACE_CHAINS = (  # (joint of the body, then face joints, each hanging from the one before it)
+    *((0, 8, *range(7, -1, -1)), (8, *range(9, 17))),  # jaw
+    *((0, 30, 29, 28, 27, 21, 20, 19, 18, 17), (27, 22, 23, 24, 25, 26)),  # bridge of the nose and brows
+    *((0, 33, 32, 31), (33, 34, 35)),  # nostrils
+    *((2, 39, 38, 37, 36, 41, 40), (1, 42, 43, 44, 45, 46, 47)),  # eyes
+    *((0, 51, 50, 49, 48), (51, 52, 53, 54), (51, 57, 58, 59), (57, 56, 55)),  # outer line of the mouth
+    *((51, 62, 61, 60), (62, 63, 64), (57, 66, 67), (66, 65)),  # inner line
+)
+
+
+def _wholebody_parents() -> tuple[int, ...]:
+    "COCO's tree with feet, a face that hangs from nose and eyes, and hands that hang from the wrists."
+    parents = {**dict(enumerate(COCO_17.parents)), 17: 15, 18: 17, 19: 15, 20: 16, 21: 20, 22: 16}
+    for first, *rest in _FACE_CHAINS:
+        before = first if first <= 2 else 23 + first  # the chains start at nose, eyes, or joint 8 and later of the face
+        for joint in rest:
+            parents[23 + joint], before = before, 23 + joint
+    for wrist, root in ((9, 91), (10, 112)):
+        parents[root] = wrist
+        for knuckle in range(root + 1, root + 21, 4):
+            parents |= {knuckle: root, knuckle + 1: knuckle, knuckle + 2: knuckle + 1, knuckle + 3: knuckle + 2}
+    return tuple(parents[joint] for joint in range(133))
+
+
+_HAND_21 = ("hand_root", *(f"{f}_{k}" for f in ("thumb", "index", "middle", "ring", "pinky") for k in range(1, 5)))
+
+_WHOLEBODY_NAMES = (
+    *COCO_17.joints,
+    *_sided("l_big_toe l_small_toe l_heel r_big_toe r_small_toe r_heel"),
+    *_FACE_68,
+    *(f"{side}_{part}" for side in ("left", "right") for part in _HAND_21),
+)
+
+WHOLEBODY_133 = Skeleton(
+    "wholebody_133",
+    _WHOLEBODY_NAMES,
+    _wholebody_parents(),
+    tuple(
+        (joint, _WHOLEBODY_NAMES.index(name.replace("left", "right")))
+        for joint, name in enumerate(_WHOLEBODY_NAMES)
+        if name.startswith("left")
+    ),
+    extra_links=COCO_17.extra_links,
+)
+
 # %% ../../nbs/geometry/01_skeletons.ipynb #3e90ecb2
 SKELETONS: Mapping[str, Skeleton] = MappingProxyType(
-    {s.name: s for s in (H36M_17, H36M_32, MPII_16, COCO_17, SMPL_24, MPI_INF_3DHP_28, MPI_INF_3DHP_TEST_17)}
+    {
+        s.name: s
+        for s in (
+            *(H36M_17, H36M_32, MPII_16, COCO_17, SMPL_24, MPI_INF_3DHP_28, MPI_INF_3DHP_TEST_17),
+            *(BODY_25, COCO_18, HALPE_26, BLAZEPOSE_33, WHOLEBODY_133),
+        )
+    }
 )
 
 

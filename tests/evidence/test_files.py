@@ -48,7 +48,8 @@ def test_points_without_scores_and_alone_in_their_file(tmp_path):
 
 
 def test_people_of_a_table_keep_their_order(tmp_path):
-    (tmp_path / "a.csv").write_text("person,joint,x,y,score\n" + "".join(f"{p},0,{p},0,1\n" for p in (2, 10, 9)))
+    lines = [f"{p},{j},{p},{j},1\n" for p in (2, 10, 9) for j in range(16)]
+    (tmp_path / "a.csv").write_text("person,joint,x,y,score\n" + "".join(lines))
     assert read_keypoint_file(tmp_path / "a.csv")[0][:, 0, 0].tolist() == [2, 10, 9]
 
 
@@ -90,7 +91,7 @@ def test_missing_pickled_cut_and_nameless_arrays_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "place, number, error, words",
     [
-        ((0, 0), np.nan, NotFiniteError, "keypoints"),
+        ((0, 0), np.inf, NotFiniteError, "keypoints"),
         ((3, 2), np.inf, NotFiniteError, "scores"),
         ((16, 2), 2.0, ConfigError, "visibility"),
         ((5, 2), -1.0, ConfigError, "scores"),
@@ -104,10 +105,19 @@ def test_places_and_scores_that_are_none_are_refused(place, number, error, words
         read_keypoint_file(tmp_path / "a.npy")
 
 
-def test_a_joint_without_a_row_in_a_table_is_refused(tmp_path):
-    (tmp_path / "a.csv").write_text("person,joint,x,y,score\n0,0,5,5,1\n0,2,9,9,1\n")
-    with pytest.raises(NotFiniteError, match="missing joints"):
-        read_keypoint_file(tmp_path / "a.csv")
+def test_missing_joints_are_nan_and_have_no_score(tmp_path):
+    lines = [f"0,{j},{5 + j},9,1\n" for j in range(16) if j != 1]
+    (tmp_path / "a.csv").write_text("person,joint,x,y,score\n" + "".join(lines))
+    rows = ROWS.copy()
+    rows[3], rows[5, 0] = 0, np.nan
+    np.save(tmp_path / "a.npy", rows)
+    for name, missing in (("a.csv", [1]), ("a.npy", [3, 5])):
+        xy, scores = read_keypoint_file(tmp_path / name)
+        assert xy[0].isnan().any(-1).nonzero().flatten().tolist() == missing
+        assert (scores[0] == 0).nonzero().flatten().tolist() == missing
+    np.save(tmp_path / "a.npy", 0 * rows)
+    with pytest.raises(DegeneratePoseError, match="two joints"):
+        read_keypoint_file(tmp_path / "a.npy")
 
 
 def test_joints_that_were_not_found_do_not_pull_the_crop():

@@ -23,6 +23,9 @@ NAMES = list(SKELETONS)
 PAIRS = [(a, b) for a, b in itertools.product(NAMES, NAMES) if a != b]
 
 
+FACES = ("coco_17", "coco_18", "body_25", "halpe_26", "blazepose_33", "wholebody_133")  # sets with eyes and ears
+
+
 EXACT = {
     ("h36m_17", "mpii_16"),
     ("h36m_17", "mpi_inf_3dhp_test_17"),
@@ -33,14 +36,18 @@ EXACT = {
         for big in ("h36m_32", "mpi_inf_3dhp_28")
         for small in ("h36m_17", "mpii_16", "mpi_inf_3dhp_test_17")
     ),
+    *((a, b) for a in FACES for b in ("coco_17", "coco_18") if a != b),
+    ("halpe_26", "body_25"),
+    ("wholebody_133", "body_25"),
 }
 
 
 STAND_IN = {
-    *((a, b) for a in ("coco_17", "smpl_24") for b in ("h36m_17", "mpii_16", "mpi_inf_3dhp_test_17")),
+    *((a, b) for a in (*FACES, "smpl_24") for b in ("h36m_17", "mpii_16", "mpi_inf_3dhp_test_17")),
     ("mpii_16", "h36m_17"),
     ("mpii_16", "mpi_inf_3dhp_test_17"),
-    *((a, "coco_17") for a in NAMES if a != "coco_17"),
+    *((a, b) for a in NAMES for b in ("coco_17", "coco_18") if a != b),
+    *((a, "halpe_26") for a in ("body_25", "wholebody_133")),
 }
 
 
@@ -93,6 +100,22 @@ def test_identity_is_bit_for_bit(name):
 def test_published_index_lists(source, target, order):
     points = torch.randn(4, SKELETONS[source].num_joints, 3)
     assert torch.equal(convert(points, source, target), points[:, order])
+
+
+@pytest.mark.parametrize("name", [name for name in FACES if name != "coco_17"])
+def test_lists_of_detectors_become_ours(name):
+    body, points = SKELETONS[name], torch.randn(4, SKELETONS[name].num_joints, 2)
+    order = [body.landmarks.index(landmark) for landmark in COCO_17.landmarks]
+    assert torch.equal(convert(points, name, "coco_17"), points[:, order]), "shared joints are copied"
+    mpii = convert(points, name, "mpii_16", approximate=True)
+    for joint, landmark in enumerate(MPII_16.landmarks):
+        if landmark in body.landmarks:
+            assert torch.equal(mpii[:, joint], points[:, body.landmarks.index(landmark)])
+    pelvis, thorax = (mpii[:, MPII_16.landmarks.index(mark)] for mark in ("pelvis", "thorax"))
+    assert torch.allclose(mpii[:, 7], 0.57 * pelvis + 0.43 * thorax, atol=1e-5)
+    if "head" not in body.landmarks:
+        ears = points[:, [body.index("left_ear"), body.index("right_ear")]].sum(1)
+        assert torch.allclose(mpii[:, 9], 0.8 * ears - 0.6 * thorax, atol=1e-5)
 
 
 def test_midpoints_are_exact():

@@ -21,7 +21,7 @@ from probpose.book.pages import is_executed, page_source, toc_pages
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 LIMIT = 8 * 2**20  # bytes of one file
-TREE_LIMIT = 25 * 2**20  # bytes of all files
+TREE_LIMIT = 40 * 2**20  # bytes of all files
 NOTEBOOKS = sorted((ROOT / "nbs").rglob("*.ipynb"))
 CHAPTERS = [p for p in sorted((ROOT / "book").glob("*.md")) if is_executed(p)]
 BUILT = {

@@ -7,6 +7,7 @@ __all__ = ['ACTIVITIES', 'draw_angles']
 
 # %% ../../nbs/data/06_activities.ipynb #00d9e25b
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from ..core.checks import check_count, choose
 from .articulation import ANGLE_INDEX, ANGLES, LIMITS, clamp_angles, mirror_angles
 
 # %% ../../nbs/data/06_activities.ipynb #eb5485f0
-class _Draw:
+class Draw:
     "One random number per clip."
 
     def __init__(self, count: int, source: torch.Generator):
@@ -44,7 +45,7 @@ def _lift_foot(phase: Tensor) -> Tensor:  # (n, T), in [0, 1]
 
 # %% ../../nbs/data/06_activities.ipynb #c2da8766
 def _step(
-    t: Tensor, draw: _Draw, rate: tuple, stride: tuple, lift: tuple, elbow: tuple, lean: tuple
+    t: Tensor, draw: Draw, rate: tuple, stride: tuple, lift: tuple, elbow: tuple, lean: tuple
 ) -> dict[str, Tensor]:
     "Walking or running; every pair is a range."
     phase = 2 * math.pi * (draw.between(*rate) * t + draw.between(0, 1))
@@ -68,17 +69,17 @@ def _step(
     return angles
 
 
-def walk(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
+def walk(t: Tensor, draw: Draw) -> dict[str, Tensor]:
     "Walking: legs swing against each other, arms against legs."
     return _step(t, draw, (0.7, 1.1), (17, 28), (42, 56), (12, 40), (0, 6))
 
 
-def run(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
+def run(t: Tensor, draw: Draw) -> dict[str, Tensor]:
     "Running: longer strides, higher heels, bent elbows."
     return _step(t, draw, (1.2, 1.6), (30, 42), (80, 105), (75, 105), (6, 16))
 
 # %% ../../nbs/data/06_activities.ipynb #4acb92a5
-def _gesture(t: Tensor, draw: _Draw, side: str, most: float = 1.0) -> dict[str, Tensor]:
+def gesture(t: Tensor, draw: Draw, side: str, most: float = 1.0) -> dict[str, Tensor]:
     "One arm of somebody who talks."
     busy = most * draw.between(0, 1) ** 1.5
     return {
@@ -89,12 +90,12 @@ def _gesture(t: Tensor, draw: _Draw, side: str, most: float = 1.0) -> dict[str, 
     }
 
 
-def stand(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
+def stand(t: Tensor, draw: Draw) -> dict[str, Tensor]:
     "Standing at ease and talking with the hands."
     eased = draw.between(0, 18) + 0 * t
     return (
-        _gesture(t, draw, "l")
-        | _gesture(t, draw, "r")
+        gesture(t, draw, "l")
+        | gesture(t, draw, "r")
         | {
             "pelvis_roll": -0.25 * eased,
             "l_knee": 3 + 1.6 * eased,
@@ -108,7 +109,7 @@ def stand(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
     )
 
 
-def sit(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
+def sit(t: Tensor, draw: Draw) -> dict[str, Tensor]:
     "Sitting with feet apart, under the chair, or one leg over the other."
     crossed, lean = draw.either(0.3), draw.between(-12, 25)
     angles = {
@@ -120,7 +121,7 @@ def sit(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
     }
     for side in "lr":
         over = crossed if side == "l" else 0.0
-        angles |= _gesture(t, draw, side, 0.8)
+        angles |= gesture(t, draw, side, 0.8)
         angles[f"{side}_shoulder_flex"] = angles[f"{side}_shoulder_flex"] + 22 + lean
         angles[f"{side}_elbow"] = angles[f"{side}_elbow"] + draw.between(15, 45)
         angles |= {
@@ -132,7 +133,7 @@ def sit(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
     return angles
 
 # %% ../../nbs/data/06_activities.ipynb #cfbf6628
-def squat(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
+def squat(t: Tensor, draw: Draw) -> dict[str, Tensor]:
     "Squatting down and up again."
     deep = draw.bout(t, 0.25, 0.55, 1.2) * draw.between(0.5, 1.0)
     angles = {"pelvis_pitch": 32 * deep, "spine_bend": 14 * deep, "neck_bend": -20 * deep}
@@ -151,12 +152,12 @@ def squat(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
     return angles
 
 
-def kneel(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
+def kneel(t: Tensor, draw: Draw) -> dict[str, Tensor]:
     "Kneeling on one knee or both."
     both, low, lean = draw.either(0.5), draw.between(0, 1) ** 2, draw.between(0, 25)
     angles = (
-        _gesture(t, draw, "l")
-        | _gesture(t, draw, "r")
+        gesture(t, draw, "l")
+        | gesture(t, draw, "r")
         | {
             "pelvis_pitch": lean + 3 * draw.swing(t, 0.2, 0.5),
             "spine_bend": draw.between(0, 30) + 0 * t,
@@ -170,11 +171,11 @@ def kneel(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
     return angles
 
 # %% ../../nbs/data/06_activities.ipynb #d53cb8d3
-def reach(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
+def reach(t: Tensor, draw: Draw) -> dict[str, Tensor]:
     "Reaching somewhere with the left hand and back."
     out, height, across = draw.bout(t, 0.25, 0.6, 1.5), draw.between(35, 150), draw.between(-30, 60)
     low = (70 - height).clamp(min=0) / 35
-    return _gesture(t, draw, "r", 0.5) | {
+    return gesture(t, draw, "r", 0.5) | {
         "l_shoulder_flex": 10 + (height - 10) * out,
         "l_shoulder_abduct": 8 + across.clamp(min=-10) * out,
         "l_elbow": 60 - 45 * out,
@@ -194,10 +195,10 @@ def reach(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
     }
 
 
-def wave(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
+def wave(t: Tensor, draw: Draw) -> dict[str, Tensor]:
     "Waving with the left hand."
     up = draw.between(0.75, 1.0) + 0 * t
-    return _gesture(t, draw, "r", 0.4) | {
+    return gesture(t, draw, "r", 0.4) | {
         "l_shoulder_abduct": draw.between(55, 100) * up,
         "l_shoulder_flex": draw.between(10, 60) * up,
         "l_shoulder_rotate": 55 + 18 * draw.swing(t, 1.2, 2.2),
@@ -212,7 +213,7 @@ def wave(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
     }
 
 
-def box(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
+def box(t: Tensor, draw: Draw) -> dict[str, Tensor]:
     "Boxing with both fists."
     turn = draw.swing(t, 0.7, 1.2)
     angles = {
@@ -234,11 +235,11 @@ def box(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
     return angles | {"l_hip_flex": draw.between(18, 32) + 0 * t, "r_hip_flex": draw.between(-4, 10) + 0 * t}
 
 
-def throw(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
+def throw(t: Tensor, draw: Draw) -> dict[str, Tensor]:
     "Throwing with the left hand."
     beat = 2 * math.pi * (draw.between(0.45, 0.8) * t + draw.between(0, 1))
     back, gone = torch.sigmoid(4 * beat.sin() - 1), torch.sigmoid(4 * (beat - 1.9).sin() - 1.5)
-    return _gesture(t, draw, "r", 0.5) | {
+    return gesture(t, draw, "r", 0.5) | {
         "l_shoulder_abduct": 15 + 75 * back + 20 * gone,
         "l_shoulder_flex": 10 - 15 * back + 75 * gone,
         "l_shoulder_rotate": 60 * back - 40 * gone,
@@ -258,7 +259,7 @@ def throw(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
     }
 
 # %% ../../nbs/data/06_activities.ipynb #f0ebe3f7
-def kick(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
+def kick(t: Tensor, draw: Draw) -> dict[str, Tensor]:
     "Kicking with the left leg."
     beat = 2 * math.pi * (draw.between(0.45, 0.8) * t + draw.between(0, 1))
     back, forth, high = (
@@ -286,7 +287,7 @@ def kick(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
     return angles
 
 
-def jump(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
+def jump(t: Tensor, draw: Draw) -> dict[str, Tensor]:
     "Jumping, with arms ahead or legs and arms apart."
     beat = 2 * math.pi * (draw.between(0.5, 0.8) * t + draw.between(0, 1))
     low, high, star = torch.sigmoid(4 * beat.sin() - 1), torch.sigmoid(5 * (beat - 1.7).sin() - 2), draw.either(0.4)
@@ -308,7 +309,7 @@ def jump(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
     return angles
 
 
-def climb(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
+def climb(t: Tensor, draw: Draw) -> dict[str, Tensor]:
     "Climbing a ladder."
     beat = 2 * math.pi * (draw.between(0.35, 0.6) * t + draw.between(0, 1))
     angles = {
@@ -333,7 +334,7 @@ def climb(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
     return angles
 
 # %% ../../nbs/data/06_activities.ipynb #740b5bff
-def bend(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
+def bend(t: Tensor, draw: Draw) -> dict[str, Tensor]:
     "Bending down to the floor."
     down, knees = draw.bout(t, 0.25, 0.5, 1.3) * draw.between(0.6, 1.0), draw.between(0, 1)
     angles = {
@@ -356,7 +357,7 @@ def bend(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
     return angles
 
 
-def lie(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
+def lie(t: Tensor, draw: Draw) -> dict[str, Tensor]:
     "Lying on the back, on a side, or face down."
     prone, side_on = draw.either(0.3), draw.either(0.3)
     angles = {
@@ -380,7 +381,7 @@ def lie(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
     return angles | {"spine_bend": 30 * curled * side_on + 0 * t, "neck_bend": 15 * curled + 0 * t}
 
 
-def dance(t: Tensor, draw: _Draw) -> dict[str, Tensor]:
+def dance(t: Tensor, draw: Draw) -> dict[str, Tensor]:
     "Dancing."
     angles = {
         "pelvis_roll": 8 * draw.swing(t, 0.4, 0.9),
@@ -415,7 +416,7 @@ ACTIVITIES = {
 _FPS = 30.0  # of synthetic motion
 
 
-def _enliven(angles: Tensor, t: Tensor, draw: _Draw) -> Tensor:  # (n, T, A)
+def _enliven(angles: Tensor, t: Tensor, draw: Draw) -> Tensor:  # (n, T, A)
     "Add a habit and slow motion to every angle, in proportion to its liveliness."
     size = torch.tensor([LIMITS[name][2] for name in ANGLES])
 
@@ -430,13 +431,18 @@ def _enliven(angles: Tensor, t: Tensor, draw: _Draw) -> Tensor:  # (n, T, A)
     return angles + size * (habit + 0.45 * moving)
 
 
-def draw_angles(activity: str, clips: int, frames: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    "What `activity_angles` gives, for arguments that are known to be sound."
-    t, draw = torch.arange(frames)[None] / _FPS, _Draw(clips, generator)
-    recipe = ACTIVITIES[activity](t, draw)
-    lift = recipe.pop("lift", torch.zeros(clips, frames))
+def draw_angles(
+    recipe: Callable[[Tensor, Draw], dict[str, Tensor]],  # such as those of `ACTIVITIES`
+    clips: int,  # how many
+    frames: int,  # frames of each, 30 per second
+    generator: torch.Generator,  # source of randomness
+) -> tuple[Tensor, Tensor]:  # angles (clips, frames, A) in degrees within their limits; metres above the ground
+    "Angles of clips that follow a recipe, and heights of jumps; for arguments that are known to be sound."
+    t, draw = torch.arange(frames)[None] / _FPS, Draw(clips, generator)
+    values_of = recipe(t, draw)
+    lift = values_of.pop("lift", torch.zeros(clips, frames))
     angles = torch.zeros(clips, frames, len(ANGLES))
-    for name, values in recipe.items():
+    for name, values in values_of.items():
         angles[..., ANGLE_INDEX[name]] = values
     angles[..., ANGLE_INDEX["pelvis_yaw"]] += draw.between(-180, 180)
     angles = _enliven(angles, t, draw)
@@ -454,4 +460,4 @@ def activity_angles(
     choose(activity, ACTIVITIES, "activity")
     check_count(clips, "clips")
     check_count(frames, "frames")
-    return draw_angles(activity, clips, frames, generator)
+    return draw_angles(ACTIVITIES[activity], clips, frames, generator)

@@ -26,6 +26,7 @@ _ELEVATIONS = {  # name: (law, two parameters in degrees); positive looks down o
     "wide": ("uniform", -20.0, 45.0),
     "high": ("uniform", 30.0, 60.0),
     "low": ("uniform", -30.0, -5.0),
+    "everyday": ("uniform", -30.0, 60.0),
 }
 
 

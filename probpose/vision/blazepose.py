@@ -46,11 +46,8 @@ def square_regions(
 def _shrink(image: Tensor, block: int) -> Tensor:  # (H // block, W // block, 3) floats
     "Averages of blocks of pixels; what is left over at the right and below is dropped."
     height, width = image.shape[0] // block, image.shape[1] // block
-    total = torch.zeros(height, width, 3)
-    for row in range(block):
-        for column in range(block):
-            total += image[row : height * block : block, column : width * block : block]
-    return total / block**2
+    rows = image[: height * block, : width * block].split(block)
+    return torch.stack([row.reshape(block, width, block, 3).float().mean((0, 2)) for row in rows])
 
 
 def cut_region(
@@ -185,7 +182,7 @@ def read_person(
 
 # %% ../../nbs/vision/08_blazepose.ipynb #c26cf739
 def _load_network(name: str):
-    "An interpreter of one of the shipped files; raises `ConfigError` without LiteRT, `CheckpointError` without the file."
+    "An interpreter of one of the shipped files; raises `ConfigError` without LiteRT, `CheckpointError` without it."
     runtime = import_optional("ai_edge_litert.interpreter", "photo")
     path = Path(str(resources.files("probpose"))) / "weights" / "blazepose" / f"{name}.tflite"
     if not path.is_file():

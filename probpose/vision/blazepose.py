@@ -6,6 +6,7 @@
 __all__ = ['PhotoPerson', 'BlazePose', 'detections_of']
 
 # %% ../../nbs/vision/08_blazepose.ipynb #b71ec7fa
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -100,6 +101,25 @@ def decode_people(
     centre, half = raw[:, :2] + anchors, raw[:, 2:4].abs() / 2
     return scores[order], torch.cat([centre - half, centre + half], 1), raw[:, 4:].reshape(-1, 4, 2) + anchors[:, None]
 
+# %% ../../nbs/vision/08_blazepose.ipynb #d03fa6f0
+def search_squares(
+    size: tuple[int, int],  # width and height of the image
+    levels: int,
+) -> tuple[Tensor, Tensor]:  # centres (K, 2) and sides (K,), pixels of the image, the largest first
+    "Squares that cover an image: the whole, then those of each further level."
+    centres, sides = [], []
+    for level in range(levels):
+        side = max(size) / 2**level
+        middles = []
+        for length in size:
+            count = 1 + max(0, math.ceil((length - side) / (side / 2) - 1e-6))
+            reach = max(0.0, length - side) / 2
+            middles.append(length / 2 + (torch.linspace(-reach, reach, count) if count > 1 else torch.zeros(1)))
+        grid = torch.stack(torch.meshgrid(*middles, indexing="xy"), -1).reshape(-1, 2)
+        centres.append(grid)
+        sides.append(torch.full((len(grid),), side))
+    return torch.cat(centres), torch.cat(sides)
+
 # %% ../../nbs/vision/08_blazepose.ipynb #07852da6
 def _overlap(box: Tensor, boxes: Tensor) -> Tensor:  # (K,)
     "Intersection over union of a box (4,) with boxes (K, 4)."
@@ -125,6 +145,29 @@ def merge_people(
         merged.append((weights[:, None, None] * points[left[same]]).sum(0) / weights.sum())
         left = left[~same]
     return torch.stack(merged) if merged else points[:0]
+
+# %% ../../nbs/vision/08_blazepose.ipynb #86b1e38b
+def body_regions(
+    hips: Tensor,  # (N, 2) pixels of the image
+    circle: Tensor,  # (N, 2) a point on the circle around the body
+) -> Tensor:  # (N, 2, 3)
+    "The regions in which the point on the circle lies straight above the hips."
+    up = circle - hips
+    return square_regions(hips, 2 * _MARGIN * up.norm(dim=-1).clamp(min=1.0), torch.atan2(up[:, 0], -up[:, 1]))
+
+
+def distinct_people(
+    hips: Tensor,  # (N, 2), the surest first
+    circle: Tensor,  # (N, 2)
+    share: float = 0.2,  # of the larger radius: hips closer than that are one person's
+) -> list[int]:
+    "Which people stay when doubles are left out."
+    kept, radius = [], (circle - hips).norm(dim=-1)
+    for person in range(len(hips)):
+        apart = (hips[kept] - hips[person]).norm(dim=-1) > share * torch.maximum(radius[kept], radius[person])
+        if apart.all():
+            kept.append(person)
+    return kept
 
 # %% ../../nbs/vision/08_blazepose.ipynb #4914beb6
 @dataclass(frozen=True, eq=False)
@@ -181,6 +224,20 @@ def read_person(
     )
 
 # %% ../../nbs/vision/08_blazepose.ipynb #c26cf739
+_REGION_MARKS = [33, 34]  # of the second network's 39 points: the hips' centre and the point on the circle
+
+
+def _without_doubles(people: list[PhotoPerson], share: float = 0.1) -> list[PhotoPerson]:
+    "People without those whose joints lie on an earlier one's, by the median, as a share of the longer side."
+    kept: list[PhotoPerson] = []
+    for person in people:
+        side = (person.box[2:] - person.box[:2]).max()
+        apart = [(person.keypoints - other.keypoints).norm(dim=-1).nanmedian() for other in kept]
+        if not any(distance < share * side for distance in apart):
+            kept.append(person)
+    return kept
+
+
 def _load_network(name: str):
     "An interpreter of one of the shipped files; raises `ConfigError` without LiteRT, `CheckpointError` without it."
     runtime = import_optional("ai_edge_litert.interpreter", "photo")
@@ -227,35 +284,42 @@ class BlazePose:
         self,
         least_score: float = 0.5,  # from where on somebody counts as a person, in [0, 1]
         most: int = 50,  # people in a picture
+        levels: int = 1,  # how often to look for people, each time in squares half as large: 2 or 3 for crowds
     ):
         if not 0 <= least_score <= 1:
             raise ConfigError(f"least_score: expected a probability, got {least_score!r}")
         self.least_score, self.most = float(least_score), check_count(most, "most")
+        self.levels = check_count(levels, "levels")
         self._finder, self._reader = _load_network("pose_detection"), _load_network("pose_landmark_full")
 
     def find_people(
         self,
         image: Tensor,  # (H, W, 3) uint8
     ) -> Tensor:  # (N, 2, 3)
-        """Where people are, the surest first: maps from regions of 256 × 256 pixels to the image.
+        """Where people are, the largest square's surest first: maps from regions of 256 × 256 pixels to the image.
 
         Raises `ShapeError` for what is no image.
         """
         height, width = check_image(image).shape[:2]
-        side = float(max(height, width))
-        (whole,) = square_regions(torch.tensor([[width / 2, height / 2]]), torch.tensor([side]))
-        raw, logits = _answer(self._finder, 2 * cut_region(image, whole, _SEEN, outside="zeros") - 1)
-        points = merge_people(*decode_people(raw, logits[:, 0], self.least_score), self.most)
-        hips, circle = (points * (side / _SEEN) + (torch.tensor([width, height]) - side) / 2).unbind(1)[:2]
-        up = circle - hips
-        return square_regions(hips, 2 * _MARGIN * up.norm(dim=-1).clamp(min=1.0), torch.atan2(up[:, 0], -up[:, 1]))
+        image, found = image.cpu(), [torch.zeros(0, 4, 2)]
+        centres, sides = search_squares((width, height), self.levels)
+        for square, centre, side in zip(square_regions(centres, sides), centres, sides):
+            raw, logits = _answer(self._finder, 2 * cut_region(image, square, _SEEN, outside="zeros") - 1)
+            points = merge_people(*decode_people(raw, logits[:, 0], self.least_score), self.most)
+            found.append((points - _SEEN / 2) * (side / _SEEN) + centre)
+        hips, circle = torch.cat(found).unbind(1)[:2]
+        kept = distinct_people(hips, circle)[: self.most]
+        return body_regions(hips[kept], circle[kept])
 
-    def _read(self, image: Tensor, to_image: Tensor, box: Tensor | None) -> PhotoPerson:
-        "The person in a region."
+    def _read(self, image: Tensor, to_image: Tensor, box: Tensor | None, again: bool = False) -> PhotoPerson:
+        "The person in a region, or, `again`, in the region that the first answer makes of it."
         joints, presence, mask, heatmaps, world = _answer(self._reader, cut_region(image, to_image))
+        joints = joints.view(39, 5)
+        if again and float(presence) >= self.least_score:
+            marks = joints[_REGION_MARKS, None, :2] @ to_image[:, :2].T + to_image[:, 2]
+            return self._read(image, body_regions(*marks)[0], box)
         size = image.shape[1], image.shape[0]
-        answers = joints.view(39, 5), world.view(39, 3), heatmaps, mask[..., 0], float(presence)
-        return read_person(*answers, to_image, size, box)
+        return read_person(joints, world.view(39, 3), heatmaps, mask[..., 0], float(presence), to_image, size, box)
 
     def detect(
         self,
@@ -273,8 +337,8 @@ class BlazePose:
         if boxes is not None:
             regions = _box_regions(boxes, (width, height))
             return [self._read(image, *each) for each in zip(regions, boxes.float().cpu())]
-        people = [self._read(image, region, None) for region in self.find_people(image)]
-        return [person for person in people if person.presence >= self.least_score]
+        people = [self._read(image, region, None, self.levels > 1) for region in self.find_people(image)]
+        return _without_doubles([person for person in people if person.presence >= self.least_score])
 
 # %% ../../nbs/vision/08_blazepose.ipynb #5061aad9
 def _upright_maps(person: PhotoPerson, crop: Crop) -> Tensor:  # (33, S, S)

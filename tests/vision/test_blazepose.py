@@ -138,6 +138,19 @@ def test_two_people_side_by_side(blazepose, rendered):
     assert len(BlazePose(most=1).detect(both)) == 1
 
 
+def test_further_levels_find_small_people(blazepose, rendered):
+    images, true = rendered
+    (region,) = square_regions(torch.tensor([[SIZE / 2, SIZE / 2]]), torch.tensor([float(SIZE)]))
+    small = (cut_region(images[1], region, 160) * 255).round().to(torch.uint8)
+    scene = images[0][:, :1, :1].expand(SIZE, SIZE + 200, 3).clone()
+    scene[:, :SIZE], scene[200:360, SIZE + 20 : SIZE + 180] = images[0], small
+    low, high = torch.tensor([SIZE + 20.0, 200]), 160 / SIZE
+    assert len(blazepose.detect(scene)) == 1
+    people = BlazePose(levels=2).detect(scene)
+    for joints in (true[0], true[1] * high + low):
+        assert min(float(errors(person, joints).median()) for person in people) < 0.05
+
+
 def test_nobody(blazepose):
     for size in ((300, 200), (1, 1), (2, 700)):
         grey = torch.full((*size, 3), 128, dtype=torch.uint8)
@@ -187,7 +200,7 @@ def test_without_litert(monkeypatch):
 
 
 def test_settings_that_are_none():
-    for settings in ({"least_score": 1.5}, {"most": 0}):
+    for settings in ({"least_score": 1.5}, {"most": 0}, {"levels": 0}):
         with pytest.raises(ConfigError, match=next(iter(settings))):
             BlazePose(**settings)
 

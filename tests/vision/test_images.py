@@ -31,6 +31,23 @@ def test_pictures_are_turned_upright(tmp_path):
     assert read_image(file).shape == (20, 10, 3)
 
 
+def test_sixteen_bits_of_grey_are_scaled(tmp_path):
+    from PIL import Image
+
+    ramp = np.linspace(0, 65535, 256).round().astype(np.uint16)[None].repeat(4, 0)
+    for name in ("a.png", "a.tif"):
+        Image.fromarray(ramp).save(tmp_path / name)
+        image = read_image(tmp_path / name)
+        assert torch.equal(image, torch.arange(256, dtype=torch.uint8)[None, :, None].expand(4, 256, 3))
+
+
+def test_four_inks_become_rgb(tmp_path):
+    from PIL import Image
+
+    Image.new("CMYK", (7, 5), (0, 255, 255, 0)).save(tmp_path / "a.jpg")
+    assert (read_image(tmp_path / "a.jpg")[0, 0].int() - torch.tensor([255, 0, 0])).abs().max() < 12
+
+
 @pytest.mark.parametrize("content", [b"", b"no picture at all", None])
 def test_unreadable_pictures(tmp_path, content):
     from PIL import Image

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 _NAMES = {  # promoted name → module, name there
     "load": ("models.pretrained", "load_pretrained"),
+    "predict": ("models.predict", "predict"),
     "Detections": ("evidence.detections", "Detections"),
     "PosePosterior": ("models.posterior", "PosePosterior"),
 }

@@ -20,6 +20,7 @@ from .animated import format_gltf
 from .tracks import PoseRecords, build_tracks, format_bvh, format_trc
 from ..core.errors import ConfigError, DiskError
 from ..core.storage import write_atomic
+from ..evidence.people import list_some
 from ..geometry.skeletons import H36M_17
 
 # %% ../../nbs/bodies/08_pose_files.ipynb #747be84e
@@ -123,7 +124,7 @@ def _choose_person(records: PoseRecords) -> tuple[int, list[str]]:
     "The person who is in most frames, and a remark about the others."
     people, counts = np.unique(records.person, return_counts=True)
     chosen = int(people[counts.argmax()])
-    others = ", ".join(str(number) for number in people if number != chosen)
+    others = list_some(number for number in people if number != chosen)
     return chosen, [f"person {chosen} alone, since the format holds one; left out: {others}"] if others else []
 
 

@@ -125,10 +125,10 @@ def _sound_alarm(people, error: Tensor) -> None:
     far, worst = int((error > ALARM).sum()), int(error.argmax())
     if far:
         typer.echo(
-            f"warning: the mode of {far} of {len(people)} people does not fit its joints (off by more than {ALARM:g} % "
-            f"of the body height; the worst is person {people.person[worst]} of frame {people.frame[worst]} with "
-            f"{float(error[worst]):.1f} %); usual causes: another order of the joints (--skeleton), y upwards instead "
-            "of downwards, joints of several people mixed",
+            f"warning: {far} of {len(people)} poses do not fit the joints they were made from: the mode is off by more "
+            f"than {ALARM:g} % of the body height (worst: {float(error[worst]):.1f} %, person {people.person[worst]} of "
+            f"frame {people.frame[worst]}); usual causes: another order of the joints (see --skeleton), y upwards "
+            "instead of downwards, joints of several people mixed",
             err=True,
         )
 
@@ -151,8 +151,8 @@ def lift(
         typer.Option(
             help=(
                 "the file to write: .npz, .json or .csv with all hypotheses (metres, camera axes), or .bvh, .trc, .glb "
-                "or .gltf with the mode as a motion. A person in a frame takes 41 kB of memory with 200 hypotheses, "
-                "and about that in .npz, five times as much in .json and .csv, and 0.2 kB in a motion"
+                "or .gltf with the mode as a motion. 200 hypotheses of a person in a frame take 41 kB of memory and in "
+                ".npz, 200 kB in .csv and .json"
             )
         ),
     ] = Path("poses.npz"),
@@ -187,7 +187,8 @@ def lift(
     lifted = _lift_people(posterior, detections, 0 if motion else n, seed, density)
     for line in write_poses(out, _record_poses(people, lifted, model, seed)):
         note(line)
-    count = f"{len(people)} {'person' if len(people) == 1 else 'people'}"
-    said = f"the mode of {count} as a motion" if motion else f"{n} hypotheses for {count}"
-    typer.echo(f"{out}: {said} in {len(people.frames)} frame(s); Human3.6M-17, metres, root-centred")
+    names, frames = len(np.unique(people.person)), len(np.unique(people.frame))
+    who = f"{names} {'person' if names == 1 else 'people'} in {frames} of {len(people.frames)} frame(s)"
+    said = "the mode as a motion" if motion else f"{n} hypotheses per frame"
+    typer.echo(f"{out}: {said} for {who}; Human3.6M-17, metres, root-centred")
     _sound_alarm(people, lifted["reprojection_percent"])

@@ -14,7 +14,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from ..core.errors import ProbposeError, SkeletonError
+from ..core.errors import ProbposeError, ShapeError, SkeletonError
 
 # %% ../../nbs/cli/01_shared.ipynb #214b7e8a
 app = typer.Typer(help="Posteriors of 3D human poses from 2D detections.", no_args_is_help=True, add_completion=False)
@@ -65,7 +65,7 @@ def read_liftable_people(
             raise
         try:
             people = read_people(path, usual, image_size)
-        except ProbposeError:
+        except (ShapeError, SkeletonError):
             raise error from None
         note(f"joints were taken as {usual}; name another order with --skeleton")
     for line in people.notes:

@@ -51,7 +51,7 @@ def test_points_without_scores_and_alone_in_their_file(tmp_path):
 def test_people_of_a_table_keep_their_order(tmp_path):
     lines = [f"{p},{j},{p},{j},1\n" for p in (2, 10, 9) for j in range(16)]
     (tmp_path / "a.csv").write_text("person,joint,x,y,score\n" + "".join(lines))
-    assert read_people(tmp_path / "a.csv").keypoints[:, 0, 0].tolist() == [2, 10, 9]
+    assert read_people(tmp_path / "a.csv", "mpii_16").keypoints[:, 0, 0].tolist() == [2, 10, 9]
 
 
 @pytest.mark.parametrize(

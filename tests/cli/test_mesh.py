@@ -164,9 +164,9 @@ def test_other_joint_orders(photograph, weights, tmp_path):
         device="cpu",
     )
     assert done.exit_code == 0, done.output
-    np.savez(tmp_path / "mpii.npz", keypoints=np.random.default_rng(0).uniform(100, 300, (1, 16, 2)))
+    np.savez(tmp_path / "odd.npz", keypoints=np.random.default_rng(0).uniform(100, 300, (1, 18, 2)))
     assert refused(
-        run(photograph, keypoints=tmp_path / "mpii.npz", weights=weights, out=tmp_path / "out"), "SkeletonError"
+        run(photograph, keypoints=tmp_path / "odd.npz", weights=weights, out=tmp_path / "none"), "18 joints", "skeleton"
     )
 
 

@@ -126,7 +126,7 @@ def _sound_alarm(people, error: Tensor) -> None:
     if far:
         typer.echo(
             f"warning: {far} of {len(people)} poses do not fit the joints they were made from: the mode is off by more "
-            f"than {ALARM:g} % of the body height (worst: {float(error[worst]):.1f} %, person {people.person[worst]} of "
+            f"than {ALARM:g} % of the height (worst: {float(error[worst]):.1f} %, person {people.person[worst]} of "
             f"frame {people.frame[worst]}); usual causes: another order of the joints (see --skeleton), y upwards "
             "instead of downwards, joints of several people mixed",
             err=True,

@@ -164,9 +164,9 @@ def test_other_joint_orders(photograph, weights, tmp_path):
         device="cpu",
     )
     assert done.exit_code == 0, done.output
-    np.savez(tmp_path / "odd.npz", keypoints=np.random.default_rng(0).uniform(100, 300, (1, 18, 2)))
+    np.savez(tmp_path / "odd.npz", keypoints=np.random.default_rng(0).uniform(100, 300, (1, 40, 2)))
     assert refused(
-        run(photograph, keypoints=tmp_path / "odd.npz", weights=weights, out=tmp_path / "none"), "18 joints", "skeleton"
+        run(photograph, keypoints=tmp_path / "odd.npz", weights=weights, out=tmp_path / "none"), "40 joints", "skeleton"
     )
 
 

@@ -46,7 +46,7 @@ def _parse_size(text: str | None) -> tuple[int, int] | None:
 
 # %% ../../nbs/cli/02_lift.ipynb #cb9e79e8
 _MOTIONS = (".bvh", ".trc", ".glb", ".gltf")  # formats of modes
-_AT_ONCE = 8192  # hypotheses in a batch
+_AT_ONCE = 2048  # hypotheses in a batch
 
 
 def _lift_batch(posterior, seen, n: int, generator: torch.Generator, density: bool) -> dict[str, Tensor]:

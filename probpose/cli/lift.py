@@ -6,44 +6,189 @@
 __all__ = ['lift']
 
 # %% ../../nbs/cli/02_lift.ipynb #28246a1c
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
 import typer
+from torch import Tensor
 
-from .shared import Device, Seed, app, plain_errors
-from ..core.devices import make_generator, resolve_device
-from ..evidence.files import read_keypoint_file
+from .shared import Device, Seed, app, note, plain_errors, read_liftable_people
+from ..core.checks import check_count
+from ..core.devices import make_generator, resolve_device, wants_progress
+from ..core.errors import ConfigError, DiskError
 
 # %% ../../nbs/cli/02_lift.ipynb #9020b0c6
+def _prepare_output(out: Path) -> Path:
+    "`out`, in a folder that is made where it is missing; raises `ConfigError` and `DiskError`."
+    from probpose.bodies.pose_files import POSE_SUFFIXES, check_output
+
+    if out.suffix.lower() in POSE_SUFFIXES:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DiskError(
+                f"{out}: expected a folder that can be made ({error.strerror or error}); choose another one"
+            ) from None
+    return check_output(out)
+
+
+def _parse_size(text: str | None) -> tuple[int, int] | None:
+    "Width and height of `640x480`; raises `ConfigError`."
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.isdecimal() and int(side) > 1 for side in sides):
+        raise ConfigError(f"image-size: expected width and height in pixels such as 1280x720, got {text!r}")
+    return int(sides[0]), int(sides[1])
+
+# %% ../../nbs/cli/02_lift.ipynb #cb9e79e8
+_MOTIONS = (".bvh", ".trc", ".glb", ".gltf")  # formats of modes
+_AT_ONCE = 2048  # hypotheses in a batch
+
+
+def _lift_batch(posterior, seen, n: int, generator: torch.Generator, density: bool) -> dict[str, Tensor]:
+    "What the model says about one batch, people first; n = 0: the mode alone."
+    from probpose.metrics.reprojection import credible_radii, reprojection_error
+
+    mode = posterior.mode(seen)
+    found = {"mode": mode, "reprojection_percent": reprojection_error(mode, seen.keypoints.to(mode), seen.found)}
+    if n:
+        poses = posterior.sample(seen, n, generator)
+        found["poses"] = poses.transpose(0, 1)
+        found["radii"] = credible_radii(poses, mode).permute(1, 2, 0)
+        if density:
+            with torch.no_grad():
+                found["log_prob"] = posterior.log_prob(poses, seen).T
+    return {name: value.float().cpu() for name, value in found.items()}
+
+
+def _lift_people(posterior, detections, n: int, seed: int, density: bool) -> dict[str, Tensor]:
+    "What the model says about all people, with hypotheses before people as models have them."
+    from tqdm import tqdm
+
+    generator, parts = make_generator(seed), []
+    with tqdm(total=len(detections), desc="lifting", unit="person", disable=not wants_progress()) as bar:
+        for rows in torch.arange(len(detections)).split(max(1, _AT_ONCE // max(n, 1))):
+            parts.append(_lift_batch(posterior, detections[rows], n, generator, density))
+            bar.update(len(rows))
+    whole = {name: torch.cat([part.pop(name) for part in parts]) for name in tuple(parts[0])}
+    return {name: value.transpose(0, 1) if name in ("poses", "log_prob") else value for name, value in whole.items()}
+
+# %% ../../nbs/cli/02_lift.ipynb #2d8666b4
+def _number_people(names: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    "Whole numbers for people, and their names where these are something else."
+    if all(name.isdecimal() and len(name) < 18 for name in names) and len({*map(int, names)}) == len({*names}):
+        return names.astype(np.int64), {}
+    order = {name: number for number, name in enumerate(dict.fromkeys(names.tolist()))}
+    return np.array([order[name] for name in names.tolist()]), {"person_name": names}
+
+
+def _name_missing(people) -> np.ndarray:
+    "Names of each person's joints that were not found, as the joint set of the file calls them."
+    from probpose.geometry.skeletons import find_skeleton
+
+    joints = np.array(find_skeleton(people.skeleton).joints)
+    return np.array([" ".join(joints[scores <= 0]) for scores in people.scores], dtype=str)
+
+
+def _record_poses(people, lifted: Mapping[str, Tensor], model: str, seed: int):
+    "`bodies.tracks.PoseRecords` of what was lifted."
+    from probpose.bodies.tracks import PoseRecords
+    from probpose.metrics.reprojection import ALARM
+
+    person, more = _number_people(people.person)
+    error = lifted["reprojection_percent"]
+    more |= {"missing": _name_missing(people), "reprojection_percent": error, "flagged": error > ALARM}
+    if people.boxes is not None:
+        more["box"] = people.boxes
+    return PoseRecords(
+        lifted["mode"],
+        lifted.get("poses"),
+        lifted.get("log_prob"),
+        lifted.get("radii"),
+        frame=people.frame,
+        person=person,
+        image=people.image,
+        model=model,
+        seed=seed,
+        more=more,
+    )
+
+
+def _sound_alarm(people, error: Tensor) -> None:
+    "A line where modes are far from the joints that they were made from."
+    from probpose.metrics.reprojection import ALARM
+
+    far, worst = int((error > ALARM).sum()), int(error.argmax())
+    if far:
+        typer.echo(
+            f"warning: {far} of {len(people)} poses do not fit the joints they were made from: the mode is off by more "
+            f"than {ALARM:g} % of the height (worst: {float(error[worst]):.1f} %, person {people.person[worst]} of "
+            f"frame {people.frame[worst]}); usual causes: another order of the joints (see --skeleton), y upwards "
+            "instead of downwards, joints of several people mixed",
+            err=True,
+        )
+
+# %% ../../nbs/cli/02_lift.ipynb #87620be1
 @app.command()
 @plain_errors
 def lift(
-    keypoints: Annotated[Path, typer.Argument(help=".npz, .json or .csv with 2D keypoints in pixels of the image")],
-    out: Annotated[Path, typer.Option(help="the .npz to write")] = Path("poses.npz"),
+    keypoints: Annotated[
+        Path,
+        typer.Argument(
+            help=(
+                "2D keypoints in pixels of the image: a file, or a folder with one per frame, of OpenPose, AlphaPose, "
+                "MMPose, COCO, Ultralytics, MediaPipe, DeepLabCut, VideoPose3D or Sports2D, or your own .json, .csv, "
+                ".npz"
+            )
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help=(
+                "the file to write: .npz, .json or .csv with all hypotheses (metres, camera axes), or .bvh, .trc, .glb "
+                "or .gltf with the mode as a motion. 200 hypotheses of a person in a frame take 41 kB of memory and in "
+                ".npz, 200 kB in .csv and .json"
+            )
+        ),
+    ] = Path("poses.npz"),
     model: Annotated[str, typer.Option(help="packaged weights, or a folder with model.safetensors")] = "poseflow",
     n: Annotated[int, typer.Option("--n", help="hypotheses per person")] = 200,
-    skeleton: Annotated[str, typer.Option(help="order of the joints: mpii_16, coco_17 or h36m_17")] = "mpii_16",
+    skeleton: Annotated[
+        str | None,
+        typer.Option(help="order of the joints, such as coco_17, h36m_17 or mpii_16; by default what the file says"),
+    ] = None,
+    image_size: Annotated[
+        str | None, typer.Option(help="WxH in pixels, for keypoints that are shares of the image")
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
+    density: Annotated[bool, typer.Option("--density", help="also the log-density of every hypothesis (slow)")] = False,
 ):
-    "Draw 3D hypotheses for 2D keypoints and write them as .npz (poses, mode, log_prob)."
+    "Draw 3D hypotheses for 2D keypoints and write them in the format that the name of the output says."
+    check_count(n)
+    _prepare_output(out)
+    people = read_liftable_people(keypoints, skeleton, "mpii_16", _parse_size(image_size))
+    if not len(people):
+        typer.echo(f"{keypoints}: nobody to lift in {len(people.frames)} frame(s); {out} was not written")
+        return
+    from probpose.bodies.pose_files import write_poses
     from probpose.evidence.detections import Detections
     from probpose.models.pretrained import load_pretrained
 
-    xy, scores = read_keypoint_file(keypoints)
-    detections = Detections.from_keypoints(xy, scores, skeleton=skeleton)
+    points, scores = torch.from_numpy(people.keypoints), torch.from_numpy(people.scores)
+    detections = Detections.from_keypoints(points, scores, skeleton=people.skeleton)
+    motion = out.suffix.lower() in _MOTIONS
     posterior = load_pretrained(model).to(resolve_device(device))
-    poses = posterior.sample(detections, n, make_generator(seed))
-    content = {"poses": poses, "mode": posterior.mode(detections)}
-    if posterior.has_density:
-        with torch.no_grad():
-            content["log_prob"] = posterior.log_prob(poses, detections)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(out, **{name: value.cpu().numpy() for name, value in content.items()})
-    typer.echo(
-        f"{out}: {n} hypotheses for {len(xy)} {'person' if len(xy) == 1 else 'people'}; poses {tuple(poses.shape)}, "
-        "Human3.6M-17, metres, root-centred"
-    )
+    lifted = _lift_people(posterior, detections, 0 if motion else n, seed, density)
+    for line in write_poses(out, _record_poses(people, lifted, model, seed)):
+        note(line)
+    names, frames = len(np.unique(people.person)), len(np.unique(people.frame))
+    who = f"{names} {'person' if names == 1 else 'people'} in {frames} of {len(people.frames)} frame(s)"
+    said = "the mode as a motion" if motion else f"{n} hypotheses per frame"
+    typer.echo(f"{out}: {said} for {who}; Human3.6M-17, metres, root-centred")
+    _sound_alarm(people, lifted["reprojection_percent"])

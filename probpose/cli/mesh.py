@@ -9,14 +9,14 @@ __all__ = ['mesh']
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
 
-from .shared import Device, Seed, app, plain_errors
+from .shared import Device, Seed, app, note, plain_errors, read_liftable_people, select_people
 from ..core.checks import check_count, choose
 from ..core.devices import make_generator, resolve_device
-from ..core.errors import ConfigError, ShapeError
-from ..evidence.files import read_keypoint_file
+from ..core.errors import ConfigError
 
 # %% ../../nbs/cli/03_mesh.ipynb #67c9a6e6
 def _square(text: str | None, image_size: tuple[int, int]):
@@ -40,25 +40,29 @@ def _square(text: str | None, image_size: tuple[int, int]):
     return Crop(torch.tensor([[x, y]]), torch.tensor([size]))
 
 # %% ../../nbs/cli/03_mesh.ipynb #38d70bc5
-def _from_keypoints(path: Path, order: str, crop):  # crop: None makes one for each person
+def _read_shown(path: Path, order: str | None, image: Path, size: tuple[int, int]):
+    "`evidence.people.People` of one image; its name chooses them where a file speaks of several."
+    people = read_liftable_people(path, order, "coco_17", size, usual="coco_17")
+    here = np.array([Path(name).stem == image.stem for name in people.image.tolist()], bool)
+    if here.any() and not here.all():
+        note(f"{len(here) - here.sum()} of {len(here)} people belong to other images and were left out")
+        return select_people(people, here)
+    return people
+
+
+def _place_keypoints(people, crop):  # crop: None makes one for each person
     "Keypoints (B, 17, 2) of the map, scores (B, 17) and crops."
     from probpose.evidence.files import keypoints_on_crop
     from probpose.geometry.conversions import conversion_matrix, convert
 
-    xy, scores = read_keypoint_file(path)
-    scores = torch.ones(xy.shape[:2]) if scores is None else scores
-    if order != "coco_17":
-        used = conversion_matrix(order, "coco_17", approximate=True) != 0
-        xy, scores = (
-            convert(xy, order, "coco_17", approximate=True),
-            torch.where(used, scores.unsqueeze(-2), 2.0).amin(-1),
-        )
-    if xy.shape[1] != 17:
-        raise ShapeError(
-            f"{path}: expected the 17 joints of coco_17, got {xy.shape[1]}; name their order with --skeleton"
-        )
+    xy, scores = torch.from_numpy(people.keypoints), torch.from_numpy(people.scores)
+    if people.skeleton != "coco_17":
+        used = conversion_matrix(people.skeleton, "coco_17", approximate=True) != 0
+        seen = xy.masked_fill((scores <= 0)[..., None], 0.0)
+        xy = convert(seen, people.skeleton, "coco_17", approximate=True)
+        scores = torch.where(used, scores.unsqueeze(-2), 2.0).amin(-1)
     if crop is not None and len(xy) != 1:
-        raise ConfigError(f"box: expected one person in {path} where a box is given, got {len(xy)}; leave --box out")
+        raise ConfigError(f"box: expected one person where a box is given, got {len(xy)}; leave --box out")
     cells, crop = keypoints_on_crop(xy, scores, crop)
     return cells, scores, crop
 
@@ -81,8 +85,8 @@ def mesh(
         Path | None,
         typer.Option(
             help=(
-                ".npz, .json or .csv with 2D keypoints in pixels of the image; without --keypoints and --heatmaps "
-                "the packaged detector looks at the box"
+                "2D keypoints of the image, in any file that `probpose lift` reads; without --keypoints and "
+                "--heatmaps the packaged detector looks at the box"
             )
         ),
     ] = None,
@@ -110,7 +114,12 @@ def mesh(
         ),
     ] = None,
     form: Annotated[str, typer.Option("--format", help="glb, gltf or obj")] = "glb",
-    skeleton: Annotated[str, typer.Option(help="order of the keypoints: coco_17, h36m_17 or mpii_16")] = "coco_17",
+    skeleton: Annotated[
+        str | None,
+        typer.Option(
+            help="order of the keypoints, such as coco_17 or h36m_17; by default what the file says, or else coco_17"
+        ),
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
 ):
@@ -129,7 +138,11 @@ def mesh(
     size = (picture.shape[1], picture.shape[0])
     crop = _square(box, size) if keypoints is None or box is not None else None
     if keypoints is not None:
-        xy, scores, crop = _from_keypoints(keypoints, skeleton, crop)
+        people = _read_shown(keypoints, skeleton, image, size)
+        if not len(people):
+            typer.echo(f"{keypoints}: nobody to show; nothing was written to {out}")
+            return
+        xy, scores, crop = _place_keypoints(people, crop)
     saved = SavedHeatmaps(heatmaps) if heatmaps is not None else None
     if saved is not None and saved.box is not None and box is None:
         crop = crop_from_box(saved.box, size, focal)

@@ -164,9 +164,9 @@ def test_other_joint_orders(photograph, weights, tmp_path):
         device="cpu",
     )
     assert done.exit_code == 0, done.output
-    np.savez(tmp_path / "mpii.npz", keypoints=np.random.default_rng(0).uniform(100, 300, (1, 16, 2)))
+    np.savez(tmp_path / "odd.npz", keypoints=np.random.default_rng(0).uniform(100, 300, (1, 40, 2)))
     assert refused(
-        run(photograph, keypoints=tmp_path / "mpii.npz", weights=weights, out=tmp_path / "out"), "17", "--skeleton"
+        run(photograph, keypoints=tmp_path / "odd.npz", weights=weights, out=tmp_path / "none"), "40 joints", "skeleton"
     )
 
 
@@ -215,7 +215,7 @@ def test_another_body_is_used_and_said(photograph, keypoints, weights, tmp_path)
     done = run(
         photograph, keypoints=keypoints, weights=weights, body="open", hypotheses=1, out=tmp_path / "out", device="cpu"
     )
-    assert done.exit_code == 0 and "note" not in done.output, done.output
+    assert done.exit_code == 0 and "trained with the body" not in done.output, done.output
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,6 @@ def test_another_body_is_used_and_said(photograph, keypoints, weights, tmp_path)
         (("street.jpg", "--hypotheses", 0), "hypotheses"),
         (("street.jpg", "--format", "stl"), "glb"),
         (("street.jpg", "--keypoints", "missing.json"), "keypoints"),
-        (("street.jpg", "--keypoints", "lost.json"), "at least two joints"),
         (("street.jpg", "--keypoints", "flags.json"), "visibility flags"),
         (("street.jpg", "--keypoints", "person.json", "--heatmaps", "maps.npz"), "both"),
         (("street.jpg", "--heatmaps", "missing.npz"), "missing.npz"),
@@ -249,8 +248,7 @@ def test_a_mistake_is_one_sentence_and_leaves_no_file(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PROBPOSE_BODIES", raising=False)
-    for name, score in (("lost", 0.0), ("flags", 2.0)):
-        (tmp_path / f"{name}.json").write_text(json.dumps({"keypoints": PERSON.tolist(), "scores": [score] * 17}))
+    (tmp_path / "flags.json").write_text(json.dumps({"keypoints": PERSON.tolist(), "scores": [2.0] * 17}))
     given = () if "--weights" in words else ("--weights", weights)
     done = run(*words, *given, out=tmp_path / "out")
     assert refused(done, said, "Error"), done.output
@@ -287,10 +285,37 @@ def test_a_joint_that_was_not_found_is_nowhere(photograph, weights, tmp_path):
     )
 
 
-def test_shares_of_the_image_are_no_pixels(photograph, weights, tmp_path):
-    shares = PERSON / torch.tensor([WIDTH, HEIGHT])
+def test_shares_of_the_image_become_its_pixels(photograph, keypoints, weights, tmp_path):
+    shares, answers = PERSON / torch.tensor([WIDTH, HEIGHT]), []
     (tmp_path / "p.json").write_text(json.dumps({"keypoints": shares.tolist(), "scores": [1.0] * 17}))
-    assert refused(
-        run(photograph, keypoints=tmp_path / "p.json", weights=weights, out=tmp_path / "out"), "width and height"
-    )
+    for file in (keypoints, tmp_path / "p.json"):
+        done = run(photograph, keypoints=file, weights=weights, hypotheses=1, out=tmp_path / file.stem, device="cpu")
+        assert done.exit_code == 0 and ("640 × 480" in done.output) == (file.stem == "p"), done.output
+        answers.append(np.load(tmp_path / file.stem / "person_00.npz")["box"])
+    assert np.allclose(*answers, atol=1e-5)
     assert refused(run(photograph, box="0.5,0.5,0.8", weights=weights, out=tmp_path / "out"), "8 pixels")
+
+
+def test_nobody_is_a_line_and_no_file(photograph, weights, tmp_path):
+    (tmp_path / "lost.json").write_text(json.dumps({"keypoints": PERSON.tolist(), "scores": [0.0] * 17}))
+    done = run(photograph, keypoints=tmp_path / "lost.json", weights=weights, out=tmp_path / "out")
+    assert done.exit_code == 0 and "nobody" in done.output and not (tmp_path / "out").exists(), done.output
+
+
+def test_other_formats_of_keypoints_and_other_images(photograph, weights, tmp_path):
+    def seen(image, points):
+        rows = torch.cat([points, torch.full((17, 1), 0.8)], 1)
+        return {"image_id": image, "category_id": 1, "keypoints": rows.flatten().tolist(), "score": 2.0, "idx": 0}
+
+    people = [seen("other.jpg", PERSON + 20), seen("street.jpg", PERSON)]
+    (tmp_path / "alphapose-results.json").write_text(json.dumps(people))
+    done = run(
+        photograph,
+        keypoints=tmp_path / "alphapose-results.json",
+        weights=weights,
+        hypotheses=1,
+        out=tmp_path / "out",
+        device="cpu",
+    )
+    assert done.exit_code == 0 and "1 of 2 people belong to other images" in done.output, done.output
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"person_00.npz", "person_00.glb"}

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from probpose.core.errors import ConfigError, DataFileError, DegeneratePoseError, NotFiniteError
-from probpose.evidence.files import keypoints_on_crop, read_file_arrays, read_keypoint_file
+from probpose.evidence.files import keypoints_on_crop, named_array, read_file_arrays
+from probpose.evidence.formats import read_people
 
 ROWS = np.concatenate([100 + np.arange(34.0).reshape(17, 2), np.full((17, 1), 0.5)], 1)
 
@@ -35,22 +36,22 @@ def test_layouts(name, tmp_path):
         np.savez(file, keypoints=ROWS[None, :, :2], scores=ROWS[None, :, 2], other=np.zeros(3))
     else:
         save_file({"keypoints": torch.from_numpy(ROWS)}, file)
-    xy, scores = read_keypoint_file(file)
-    assert torch.equal(xy, torch.from_numpy(ROWS[None, :, :2]).float()) and torch.equal(
-        scores, torch.full((1, 17), 0.5)
-    )
+    people = read_people(file, "coco_17")
+    assert np.array_equal(people.keypoints, ROWS[None, :, :2].astype(np.float32))
+    assert np.array_equal(people.scores, np.full((1, 17), 0.5, np.float32))
 
 
 def test_points_without_scores_and_alone_in_their_file(tmp_path):
     np.savez(tmp_path / "a.npz", people=ROWS[:, :2])
-    points, scores = read_keypoint_file(tmp_path / "a.npz")
-    assert points.shape == (1, 17, 2) and points.dtype == torch.float32 and scores is None
+    people = read_people(tmp_path / "a.npz", "coco_17")
+    assert people.keypoints.shape == (1, 17, 2) and people.keypoints.dtype == np.float32 and (people.scores == 1).all()
+    assert named_array(read_file_arrays(tmp_path / "a.npz"), "keypoints", tmp_path).shape == (17, 2)
 
 
 def test_people_of_a_table_keep_their_order(tmp_path):
     lines = [f"{p},{j},{p},{j},1\n" for p in (2, 10, 9) for j in range(16)]
     (tmp_path / "a.csv").write_text("person,joint,x,y,score\n" + "".join(lines))
-    assert read_keypoint_file(tmp_path / "a.csv")[0][:, 0, 0].tolist() == [2, 10, 9]
+    assert read_people(tmp_path / "a.csv", "mpii_16").keypoints[:, 0, 0].tolist() == [2, 10, 9]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_people_of_a_table_keep_their_order(tmp_path):
 def test_what_holds_no_keypoints_is_refused(name, content, tmp_path):
     (tmp_path / name).write_text(content)
     with pytest.raises(DataFileError, match="keypoints"):
-        read_keypoint_file(tmp_path / name)
+        read_people(tmp_path / name, "coco_17")
 
 
 def test_missing_pickled_cut_and_nameless_arrays_are_refused(tmp_path):
@@ -83,7 +84,7 @@ def test_missing_pickled_cut_and_nameless_arrays_are_refused(tmp_path):
     np.savez(tmp_path / "names.npz", a=np.zeros(3), b=np.zeros(3))
     for name in ("whole.npz", "cut.npz", "evil.npz", "names.npz", "missing.npz", "missing.json", "missing.csv"):
         with pytest.raises(DataFileError, match="keypoints"):
-            read_keypoint_file(tmp_path / name)
+            read_people(tmp_path / name, "coco_17")
     with pytest.raises(DataFileError):
         read_file_arrays(tmp_path / "evil.npz")
 
@@ -102,7 +103,7 @@ def test_places_and_scores_that_are_none_are_refused(place, number, error, words
     rows[place] = number
     np.save(tmp_path / "a.npy", rows)
     with pytest.raises(error, match=f"a.npy: .*{words}"):
-        read_keypoint_file(tmp_path / "a.npy")
+        read_people(tmp_path / "a.npy", "coco_17")
 
 
 def test_missing_joints_are_nan_and_have_no_score(tmp_path):
@@ -112,12 +113,11 @@ def test_missing_joints_are_nan_and_have_no_score(tmp_path):
     rows[3], rows[5, 0] = 0, np.nan
     np.save(tmp_path / "a.npy", rows)
     for name, missing in (("a.csv", [1]), ("a.npy", [3, 5])):
-        xy, scores = read_keypoint_file(tmp_path / name)
-        assert xy[0].isnan().any(-1).nonzero().flatten().tolist() == missing
-        assert (scores[0] == 0).nonzero().flatten().tolist() == missing
+        people = read_people(tmp_path / name, "mpii_16" if name == "a.csv" else "coco_17")
+        assert np.isnan(people.keypoints[0]).any(-1).nonzero()[0].tolist() == missing
+        assert (people.scores[0] == 0).nonzero()[0].tolist() == missing
     np.save(tmp_path / "a.npy", 0 * rows)
-    with pytest.raises(DegeneratePoseError, match="two joints"):
-        read_keypoint_file(tmp_path / "a.npy")
+    assert not len(read_people(tmp_path / "a.npy", "coco_17"))
 
 
 def test_joints_that_were_not_found_do_not_pull_the_crop():

@@ -46,6 +46,7 @@ def test_every_posterior_trains_and_lifts_from_the_command_line(run, model, keyp
         3,
         "--out",
         tmp_path / "poses.npz",
+        *(["--density"] if model == "mdn" else []),
     )
     assert done.exit_code == 0, done.output
     with np.load(tmp_path / "poses.npz") as file:

@@ -141,7 +141,14 @@ class DetectedImages(Table):
         "The same people for models of poses: MPII's 16 joints with a Gaussian fitted to each map, `chunk` at a time."
         true, order = self.rendered, point_order("mpii_16")
         maps = self.maps[:, order]
-        parts = [Detections.from_heatmaps(part.float() / 255).with_gaussians() for part in maps.split(chunk)]
+
+        def fit(part: Tensor) -> Detections:
+            "Our own detector's maps, however low their peaks are."
+            beliefs = part.float() / 255
+            xy, scores = keypoints_from_heatmaps(beliefs)
+            return Detections(xy, scores, beliefs, map_size=beliefs.shape[-1]).with_gaussians()
+
+        parts = [fit(part) for part in maps.split(chunk)]
 
         def join(get):
             "One field of all parts."

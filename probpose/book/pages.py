@@ -141,7 +141,7 @@ def _room_entry(folder: Path, root: Path) -> dict:
     return {"file": name(folder / "index.md"), "sections": sections}
 
 
-def library_toc(
+def list_rooms(
     root: str | Path = ".",  # the repository
 ) -> list[dict]:  # one entry for each room, in the order of nbs/layers.yml, and the top of the package
     """The chapters of the library part of the table of contents, made from the folders.
@@ -177,7 +177,7 @@ def write_toc(
     text = path.read_text(encoding="utf-8")
     toc = yaml.safe_load(text)
     toc["parts"][0]["chapters"] += _new_chapters(_page_names(toc), Path(root))
-    toc["parts"][-1]["chapters"] = library_toc(root)
+    toc["parts"][-1]["chapters"] = list_rooms(root)
     head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
     path.write_text(head + yaml.safe_dump(toc, sort_keys=False), encoding="utf-8")
     return path

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.errors import ConfigError
 from ..data import load
 from ..models.pretrained import load_pretrained
 from .plans import STUDIES, study_plan
@@ -61,8 +62,11 @@ class Recipe(ABC):
         return run.train_data
 
     def untrained(self, run: "Runner", variant: str) -> Any:
-        "A variant before its training."
-        raise NotImplementedError(f"{type(self).__name__} has no model to train for {variant!r}")
+        "A variant before its training; raises `ConfigError` for one that trains nothing."
+        raise ConfigError(
+            f"variant: expected one of {self.chapter} that trains a model, got {variant!r}, which is measured without "
+            "a training; take its model from the study's runner"
+        )
 
     def settings(self, run: "Runner", variant: str) -> dict:
         "Everything that was set for a variant; a finished one is known by it."

@@ -5,7 +5,7 @@ import json
 import nbformat
 import pytest
 
-from probpose.book.pages import library_toc, module_page, page_source, split_directives, toc_pages, write_toc
+from probpose.book.pages import list_rooms, module_page, page_source, split_directives, toc_pages, write_toc
 from probpose.core.errors import ConfigError
 
 
@@ -27,7 +27,7 @@ def rooms(tmp_path):
 
 
 def test_a_room_opens_and_holds_its_pages_then_its_rooms(rooms):
-    [room, top] = library_toc(rooms)
+    [room, top] = list_rooms(rooms)
     assert room["file"] == "nbs/models/index" and top == {"file": "nbs/01_three_lines"}
     assert [entry["file"] for entry in room["sections"]] == [
         "nbs/models/01_posterior",
@@ -64,7 +64,7 @@ def test_a_chapter_with_a_study_joins_the_first_part_once(rooms):
 def test_rooms_and_layers_must_agree(rooms, layers):
     (rooms / "nbs/layers.yml").write_text(layers)
     with pytest.raises(ConfigError, match="forgotten|models"):
-        library_toc(rooms)
+        list_rooms(rooms)
 
 
 def test_missing_and_double_pages_are_refused(tmp_path):

@@ -68,6 +68,7 @@ def keypoints(tmp_path):
 
 def run(*files, **options):
     "`probpose mesh` with files and `--options`."
+    options |= {} if "--device" in files else {"device": "cpu"}
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
     return CliRunner().invoke(app, ["mesh", *map(str, [*files, *words])])
 
@@ -77,9 +78,7 @@ def refused(done, *words):
 
 
 def test_keypoints_become_bodies_in_files(photograph, keypoints, weights, tmp_path):
-    done = run(
-        photograph, keypoints=keypoints, weights=weights, hypotheses=3, out=tmp_path / "new" / "bodies", device="cpu"
-    )
+    done = run(photograph, keypoints=keypoints, weights=weights, hypotheses=3, out=tmp_path / "new" / "bodies")
     assert done.exit_code == 0, done.output
     assert (
         sorted(p.name for p in (tmp_path / "new" / "bodies").iterdir()) == ["person_00.glb", "person_00.npz"]
@@ -107,9 +106,7 @@ def test_keypoints_become_bodies_in_files(photograph, keypoints, weights, tmp_pa
 
 @pytest.mark.parametrize("form", ["obj", "gltf"])
 def test_other_formats(form, photograph, keypoints, weights, tmp_path):
-    done = run(
-        photograph, keypoints=keypoints, weights=weights, hypotheses=1, format=form, out=tmp_path / "out", device="cpu"
-    )
+    done = run(photograph, keypoints=keypoints, weights=weights, hypotheses=1, format=form, out=tmp_path / "out")
     assert done.exit_code == 0 and (tmp_path / f"out/person_00.{form}").stat().st_size > 1e5, done.output
 
 
@@ -117,13 +114,7 @@ def test_the_seed_decides(photograph, keypoints, weights, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         assert (
             run(
-                photograph,
-                keypoints=keypoints,
-                weights=weights,
-                hypotheses=2,
-                seed=seed,
-                out=tmp_path / name,
-                device="cpu",
+                photograph, keypoints=keypoints, weights=weights, hypotheses=2, seed=seed, out=tmp_path / name
             ).exit_code
             == 0
         )
@@ -136,9 +127,7 @@ def test_the_seed_decides(photograph, keypoints, weights, tmp_path):
 def test_several_people_have_files_of_their_own(photograph, weights, tmp_path):
     two = torch.stack([PERSON, PERSON * 0.6 + 20])
     np.savez(tmp_path / "people.npz", keypoints=two.numpy())
-    done = run(
-        photograph, keypoints=tmp_path / "people.npz", weights=weights, hypotheses=2, out=tmp_path / "out", device="cpu"
-    )
+    done = run(photograph, keypoints=tmp_path / "people.npz", weights=weights, hypotheses=2, out=tmp_path / "out")
     assert done.exit_code == 0 and {p.name for p in (tmp_path / "out").iterdir()} == {
         f"person_{i:02d}.{form}" for i in (0, 1) for form in ("npz", "glb")
     }, done.output
@@ -161,7 +150,6 @@ def test_other_joint_orders(photograph, weights, tmp_path):
         weights=weights,
         hypotheses=1,
         out=tmp_path / "out",
-        device="cpu",
     )
     assert done.exit_code == 0, done.output
     np.savez(tmp_path / "odd.npz", keypoints=np.random.default_rng(0).uniform(100, 300, (1, 40, 2)))
@@ -171,14 +159,12 @@ def test_other_joint_orders(photograph, weights, tmp_path):
 
 
 def test_without_a_file_the_packaged_detector_looks_at_the_box(photograph, weights, seer, tmp_path):
-    done = run(
-        photograph, box="200,240,180", weights=weights, hypotheses=2, focal=900, out=tmp_path / "out", device="cpu"
-    )
+    done = run(photograph, box="200,240,180", weights=weights, hypotheses=2, focal=900, out=tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert np.allclose(
         np.load(tmp_path / "out/person_00.npz")["box"], [-120 / 900, 0, 180 / 900], atol=1e-6
     ) and seer.seen[0].shape == (1, 256, 256, 3)
-    assert run(photograph, weights=weights, hypotheses=1, out=tmp_path / "whole", device="cpu").exit_code == 0
+    assert run(photograph, weights=weights, hypotheses=1, out=tmp_path / "whole").exit_code == 0
     assert np.allclose(np.load(tmp_path / "whole/person_00.npz")["box"], [0, 0, 640 / 800], atol=1e-6), (
         "the square around the whole image"
     )
@@ -196,7 +182,6 @@ def test_heatmaps_over_the_box(photograph, weights, tmp_path):
         weights=weights,
         hypotheses=2,
         out=tmp_path / "out",
-        device="cpu",
     )
     assert done.exit_code == 0, done.output
     np.savez(tmp_path / "zeros.npz", heatmaps=np.zeros((1, 17, 64, 64), np.float32))
@@ -212,9 +197,7 @@ def test_heatmaps_over_the_box(photograph, weights, tmp_path):
 
 
 def test_another_body_is_used_and_said(photograph, keypoints, weights, tmp_path):
-    done = run(
-        photograph, keypoints=keypoints, weights=weights, body="open", hypotheses=1, out=tmp_path / "out", device="cpu"
-    )
+    done = run(photograph, keypoints=keypoints, weights=weights, body="open", hypotheses=1, out=tmp_path / "out")
     assert done.exit_code == 0 and "trained with the body" not in done.output, done.output
 
 
@@ -258,8 +241,7 @@ def test_a_mistake_is_one_sentence_and_leaves_no_file(
 def test_a_folder_that_is_a_file(photograph, keypoints, weights, tmp_path):
     (tmp_path / "taken").touch()
     assert refused(
-        run(photograph, keypoints=keypoints, weights=weights, hypotheses=1, out=tmp_path / "taken", device="cpu"),
-        "could not write",
+        run(photograph, keypoints=keypoints, weights=weights, hypotheses=1, out=tmp_path / "taken"), "could not write"
     )
 
 
@@ -275,9 +257,7 @@ def test_a_joint_that_was_not_found_is_nowhere(photograph, weights, tmp_path):
         points = PERSON.clone()
         points[9] = torch.tensor(where)
         (tmp_path / "p.json").write_text(json.dumps({"keypoints": points.tolist(), "scores": scores}))
-        done = run(
-            photograph, keypoints=tmp_path / "p.json", weights=weights, hypotheses=2, out=tmp_path / "out", device="cpu"
-        )
+        done = run(photograph, keypoints=tmp_path / "p.json", weights=weights, hypotheses=2, out=tmp_path / "out")
         assert done.exit_code == 0, done.output
         answers.append(np.load(tmp_path / "out/person_00.npz"))
     assert np.array_equal(answers[0]["box"], answers[1]["box"]) and np.array_equal(

@@ -7,6 +7,7 @@ import torch
 
 from probpose.core.errors import ConfigError, UnknownNameError
 from probpose.data.detected import DetectedImages, detect_all, load_rendered
+from probpose.data.rendered import unpack_mask
 from probpose.geometry.conversions import convert
 from probpose.geometry.skeletons import H36M_17, MPII_16
 from probpose.models.diffpose.config import diffpose_config
@@ -57,7 +58,8 @@ def test_rows(seen):
         and len(part.action) == 2
     )
     batch, single = seen.batch(torch.tensor([2])), seen.detections(2)
-    assert torch.equal(batch.detections.heatmaps, single.heatmaps) and torch.equal(batch.masks[0], batch.masks[0])
+    assert torch.equal(batch.detections.heatmaps, single.heatmaps)
+    assert torch.equal(batch.masks, unpack_mask(seen.rendered.mask[[2]])) and batch.masks.any()
     assert seen.batch(torch.tensor([2]), heatmaps=False).detections.heatmaps is None
 
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from probpose.core.errors import UnknownNameError
+from probpose.core.errors import ConfigError, UnknownNameError
 from probpose.models.poseflow.model import PoseFlow
 from probpose.studies import open_study
 from probpose.studies.page import Page
@@ -64,3 +64,10 @@ def test_variants_share_the_features_that_they_read(tmp_path, monkeypatch):
     for variant in ("full", "no_critic"):
         runner.trained_model(variant)
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("chapter", ["speed", "head_to_head"])
+def test_what_is_only_measured_has_nothing_to_train(chapter, tmp_path):
+    runner = open_study(chapter, cache=tmp_path, device="cpu").runner
+    with pytest.raises(ConfigError, match="trains a model"):
+        runner.recipe.untrained(runner, runner.recipe.variants[0])

@@ -28,6 +28,7 @@ from ..evidence.maps import keypoints_from_heatmaps
 from ..geometry.cameras import Camera
 from ..geometry.crops import Crop
 from ..geometry.skeletons import point_order
+from ..rendering.scenes import SceneConfig
 from ..vision.detections import ImageDetections
 from ..vision.hrnet import HeatmapDetector, load_detector
 
@@ -229,11 +230,12 @@ def detect_all(
 
 # %% ../../nbs/data/16_detected.ipynb #266e29cd
 def load_rendered(
-    name: str = "synthetic",  # where the postures come from: "synthetic" or "cmu"
+    name: str = "synthetic",  # where the postures come from: "synthetic", "everyday" or "cmu"
     split: str = "train",  # "train" or "test"
     size: int = 1000,  # images
     seed: int = 0,  # of scenes and shapes
     path: str | Path | None = None,  # where the CMU files are; None for PROBPOSE_CMU
+    config: SceneConfig = SceneConfig(),  # how scenes are drawn
     workers: int | None = None,  # processes; None: one for each core, or this one for a few images
     progress: bool | None = None,
 ) -> RenderedDataset:
@@ -248,6 +250,7 @@ def load_rendered(
     return make_rendered(
         motions,
         size,
+        config,
         seed=2 * seed + (split == "test"),
         body=body,
         name=name,

@@ -21,8 +21,9 @@ from ..core.batches import Table
 from ..core.checks import check_poses, choose
 from ..core.errors import DataFileError, ShapeError
 from .cmu import FILE_NAME, TEST_SUBJECTS, cmu_frames, find_cmu, read_npz
+from .everyday import EVERYDAY
 from .frames import Frames, choose_evenly
-from .synthetic import synthetic_frames
+from .synthetic import draw_people, synthetic_frames
 from ..geometry.rotations import smallest_rotation
 from ..geometry.skeletons import BODY_JOINTS, H36M_17
 
@@ -216,7 +217,7 @@ def _load_captured(path: Path, body: Body) -> Motions:
 
 
 def load_motions(
-    name: str = "synthetic",  # "synthetic" or "cmu"
+    name: str = "synthetic",  # "synthetic", "everyday" or "cmu"
     split: str = "train",  # "train" or "test"
     size: int | None = None,  # how many, spread evenly; None for all
     seed: int = 0,  # of the synthetic people's motion
@@ -227,7 +228,7 @@ def load_motions(
 
     Subjects of the two splits differ. Raises `UnknownNameError`, `DataFileError`, `ConfigError`.
     """
-    choose(name, ("synthetic", "cmu"), "source of motions")
+    choose(name, ("synthetic", "everyday", "cmu"), "source of motions")
     choose(split, ("train", "test"), "split")
     body = body if body is not None else load_body()
     found = find_cmu(path) if name == "cmu" else None
@@ -235,6 +236,10 @@ def load_motions(
         captured = _load_captured(found, body)
         chosen = captured[np.isin(captured.subject, TEST_SUBJECTS) == (split == "test")]
         return chosen[choose_evenly(len(chosen), size)]
-    frames: Frames = synthetic_frames(split, seed) if name == "synthetic" else cmu_frames(split, path)
+    frames: Frames
+    if name == "everyday":
+        frames = draw_people(split, seed, recipes=EVERYDAY)
+    else:
+        frames = synthetic_frames(split, seed) if name == "synthetic" else cmu_frames(split, path)
     frames = frames[choose_evenly(len(frames), size)]
     return Motions(rotations_from_poses(frames.poses, body), frames.poses, frames.action, frames.subject, frames.clip)

@@ -50,11 +50,13 @@ def weights_folder(
     chapter: str,  # e.g. "poseflow"
     variant: str = "full",
 ) -> Path | None:  # None where nothing is shipped
-    """The folder of a variant's weights: packaged under the chapter's name for `full`, else
-    `book/weights/<chapter>-<variant>`.
+    """The folder of a variant's weights: `book/weights/<chapter>-<variant>`, else, for `full`, those that ship under
+    the chapter's name.
     """
-    folder = list_packaged().get(chapter) if variant == "full" else book_folder() / "weights" / f"{chapter}-{variant}"
-    return folder if folder is not None and (folder / "model.safetensors").exists() else None
+    folder = book_folder() / "weights" / f"{chapter}-{variant}"
+    if not (folder / "model.safetensors").exists():
+        folder = list_packaged().get(chapter) if variant == "full" else None
+    return folder
 
 # %% ../../nbs/ledger/01_places.ipynb #32134422
 def read_entries(

@@ -169,6 +169,18 @@ STUDIES = {
         },
         changes={"smoke": {"part_frames": 8}, "laptop": {"part_frames": 400}, "full": {"part_frames": 400}},
     ),
+    "shipped": StudyEntry(
+        "probpose.studies.shipped:ShippedRecipe",
+        seeds=(0,),
+        after=("poseflow", "diffpose"),  # whose weights it compares with
+        changes={
+            "smoke": dict(
+                train_frames=64, test_frames=16, hard_frames=12, transfer_frames=16, iterations=4, hypotheses=12
+            ),
+            "laptop": dict(test_frames=1000, transfer_frames=800, iterations=20_000),
+            "full": dict(iterations=155 * 482),
+        },
+    ),
     "speed": StudyEntry("probpose.studies.speed:SpeedRecipe", datasets=("synthetic",), seeds=(0,)),
 }
 

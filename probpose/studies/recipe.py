@@ -15,6 +15,7 @@ from ..core.errors import ConfigError
 from ..data import load
 from ..models.pretrained import load_pretrained
 from .plans import STUDIES, study_plan
+from ..training.specs import TrainingConfig
 
 if TYPE_CHECKING:
     from probpose.studies.runner import Runner
@@ -72,6 +73,10 @@ class Recipe(ABC):
         "Everything that was set for a variant; a finished one is known by it."
         config = dataclasses.asdict(self.untrained(run, variant).config)
         return config | {"iterations": STUDIES[self.chapter].iterations_of(run.plan, variant)}
+
+    def adjust(self, variant: str, config: TrainingConfig) -> TrainingConfig:
+        "How a variant is trained: what its model asks for, unless a study changes it."
+        return config
 
     def fit(self, run: "Runner", variant: str, model: Any) -> Any:
         "The model, trained."

@@ -13,26 +13,29 @@ from typing import Any
 import pandas as pd
 
 from ..core.checks import choose
+from ..core.errors import ConfigError
 from ..ledger.results import Result, load_results, mean_value
 from .runner import Runner
 
 # %% ../../nbs/studies/07_release.ipynb #3e2a7264
 _POSTERIOR = {
-    "subsets": {"all": "all frames", "hard": "hard frames"},
+    "subsets": {"all": "the benchmark", "hard": "its hard frames", "everyday wide": "everyday postures, any camera"},
     "rows": (
         ("MPJPE of {single} (mm)", "mpjpe", "mode", 1),
         ("MPJPE of the best hypothesis (mm)", "mpjpe", "best", 1),
+        ("PA-MPJPE of {single} (mm)", "pa_mpjpe", "mode", 1),
         ("PA-MPJPE of the best (mm)", "pa_mpjpe", "best", 1),
-        ("CPS of the best", "cps", "best", 1),
         ("energy score (mm)", "energy_score", "", 1),
-        ("calibration error", "ece", "", 3),
+        ("joints in their 90 % region (%)", "coverage_90", "", 0),
     ),
 }
 
-_RELEASED = {  # chapter → the table of its card: columns (subsets) and rows (label, metric, statistic, decimals)
-    "poseflow": _POSTERIOR | {"single": "z = 0"},
-    "diffpose": _POSTERIOR | {"single": "zero noise"},
+_RELEASED = {  # model → its study, its variant, and its card: subsets; label, metric, statistic, decimals
+    "poseflow": _POSTERIOR | {"chapter": "shipped", "variant": "poseflow", "single": "z = 0"},
+    "diffpose": _POSTERIOR | {"chapter": "shipped", "variant": "diffpose", "single": "zero noise"},
     "elepose": {
+        "chapter": "elepose",
+        "variant": "full",
         "subsets": {"all": "true 2D poses", "detected": "detected 2D poses"},
         "rows": (
             ("PA-MPJPE (mm)", "pa_mpjpe", "mode", 1),
@@ -42,6 +45,8 @@ _RELEASED = {  # chapter → the table of its card: columns (subsets) and rows (
         ),
     },
     "humr": {
+        "chapter": "humr",
+        "variant": "full",
         "single": "z = 0",
         "subsets": {"all": "people of the test split", "transfer": "synthetic motions, other scenes"},
         "rows": (
@@ -63,12 +68,13 @@ def fill_card(
     "The text of a model card with the circumstances of a run and what was measured."
     text = files("probpose.studies").joinpath("cards", f"{name}.md").read_text(encoding="utf-8")
     origin = {key: result.provenance[key] for key in ("commit", "hardware")}
-    return text.format(dataset=run.dataset, tier=run.tier, seed=run.seed, frames=len(run.train_data), **origin, **gaps)
+    gaps = gaps if "frames" in gaps else gaps | {"frames": len(run.train_data)}
+    return text.format(dataset=run.dataset, tier=run.tier, seed=run.seed, **origin, **gaps)
 
 
 def _card_table(results: pd.DataFrame, about: dict) -> str:
     def cells(metric, statistic, digits):
-        wanted = dict(variant="full", metric=metric, statistic=statistic, hypotheses="largest")
+        wanted = dict(variant=about["variant"], metric=metric, statistic=statistic, hypotheses="largest")
         return " | ".join(f"{mean_value(results, subset=key, **wanted):.{digits}f}" for key in about["subsets"])
 
     lines = [f"| {label.format(**about)} | {cells(*key)} |" for label, *key in about["rows"]]
@@ -77,13 +83,20 @@ def _card_table(results: pd.DataFrame, about: dict) -> str:
 
 
 def release(
-    run: Runner,  # of a chapter that is released (poseflow, diffpose, elepose or humr), with its full variant
+    run: Runner,  # of the study that makes these weights, with the variant made
+    name: str,  # poseflow, diffpose, elepose or humr
     folder: str | Path,  # e.g. probpose/weights/poseflow
 ) -> Path:  # the folder
-    "Write the weights of a run's full model with a model card made from its result."
-    about, result = _RELEASED[choose(run.chapter, _RELEASED, "released chapter")], run.result()
-    whole = {"variant": "full", "subset": "all", "metric": "mpjpe"}
+    """Write weights that ship with a model card made from the result of their study.
+
+    Raises `UnknownNameError`, and `ConfigError` for a run of another study.
+    """
+    about = _RELEASED[choose(name, _RELEASED, "released model")]
+    if run.chapter != about["chapter"]:
+        raise ConfigError(f"run: expected one of the study {about['chapter']}, which makes {name}, got {run.chapter}")
+    result, variant = run.result(), about["variant"]
+    whole = {"variant": variant, "subset": "all", "metric": "mpjpe"}
     count = max(entry["count"] for entry in result.records if all(entry[key] == value for key, value in whole.items()))
-    table = _card_table(load_results(result), about)
-    card = fill_card(run.chapter, run, result, count=count, hypotheses=run.plan.hypotheses, table=table)
-    return run.model("full").save_pretrained(folder, card, compact="half")
+    gaps = {"count": count, "hypotheses": run.plan.hypotheses, "table": _card_table(load_results(result), about)}
+    card = fill_card(name, run, result, frames=len(run.recipe.frames(run, variant)), **gaps)
+    return run.model(variant).save_pretrained(folder, card, compact="half")

@@ -127,7 +127,7 @@ class Runner:
             device=str(self.device),
             progress=self.progress,
         )
-        frames = self.recipe.frames(self, variant)
+        frames, config = self.recipe.frames(self, variant), self.recipe.adjust(variant, config)
         return train_stages(model, frames, config, run_dir or self.folder(variant) / "run", prepared=self._prepared)
 
     def trained_model(self, variant: str) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,30 +22,24 @@ from ..geometry.skeletons import MPII_16
 
 # %% ../../nbs/evidence/04_missing.ipynb #c8e2379b
 _FLIP = (1.0, -1.0)  # up is positive in the statistics, down in images
-_ROUGHNESS = 1e-4  # added to the variances, so that every choice of joints can be inverted
+_ROUGHNESS = 1e-4  # m², added to the variances, so that every choice of joints can be inverted
+_ANYWHERE = 100.0  # m², of the place of the whole person
 
 
 @dataclass(frozen=True)
 class PoseStatistics:
-    "A Gaussian of centred and scaled 2D poses, y up, joint by joint."
+    "A Gaussian of 2D poses in metres, y up, joint by joint."
 
     mean: Tensor  # (32,) float64
     covariance: Tensor  # (32, 32) float64
 
 
-def _frame(keypoints: Tensor) -> tuple[Tensor, Tensor]:
-    "Centre (N, 1, 2) and standard deviation (N, 1, 1) of 2D poses."
-    centre = keypoints.mean(1, keepdim=True)
-    return centre, (keypoints - centre).square().mean((1, 2), keepdim=True).sqrt()
-
-
 def measure_statistics(
-    keypoints: Tensor,  # (N, 16, 2), complete poses in MPII's order, pixels, y down
+    points: Tensor,  # (N, 16, 2), complete poses in MPII's order, metres, y down
 ) -> PoseStatistics:
-    "Mean and covariance of complete 2D poses; raises `ShapeError`, `NotFiniteError`."
-    points = check_poses(keypoints, 16, "keypoints", dims=2, finite=True).double()
-    centre, scale = _frame(points)
-    rows = ((points - centre) / scale.clamp(min=1e-6) * points.new_tensor(_FLIP)).flatten(1)
+    "Mean and covariance of complete 2D poses around their centres; raises `ShapeError`, `NotFiniteError`."
+    points = check_poses(points, 16, "points", dims=2, finite=True).double()
+    rows = ((points - points.mean(1, keepdim=True)) * points.new_tensor(_FLIP)).flatten(1)
     return PoseStatistics(rows.mean(0), torch.cov(rows.T) + _ROUGHNESS * torch.eye(32, dtype=rows.dtype))
 
 
@@ -69,25 +64,46 @@ def load_statistics(path: str | Path = _FILE) -> PoseStatistics:
 
 # %% ../../nbs/evidence/04_missing.ipynb #e43ebcd5
 LEAST_SEEN = 4  # with fewer joints a person's size and place are anybody's guess
-_ROUNDS = 10
+
+
+class _Relation(NamedTuple):
+    "What the seen joints' coordinates say about those of the missing ones."
+
+    precision: Tensor  # (K, K) of the seen ones
+    known: Tensor  # (K,) their mean
+    gain: Tensor  # (W, K)
+    wanted: Tensor  # (W,) mean of the missing ones
+    root: Tensor  # (W, W) a root of the covariance that is left
+
+
+def _relate(seen: Tensor, statistics: PoseStatistics) -> _Relation:
+    "The relation for one choice of seen joints (16,)."
+    index = torch.arange(32).view(16, 2)
+    known, wanted = index[seen].flatten(), index[~seen].flatten()
+    covariance = statistics.covariance + _ANYWHERE * torch.eye(2, dtype=torch.float64).repeat(16, 16)
+    precision = torch.linalg.inv(covariance[known][:, known])
+    gain = covariance[wanted][:, known] @ precision
+    left = covariance[wanted][:, wanted] - gain @ covariance[known][:, wanted]
+    values, vectors = torch.linalg.eigh((left + left.T) / 2)
+    mean = statistics.mean
+    return _Relation(precision, mean[known], gain, mean[wanted], vectors * values.clamp(min=0).sqrt())
+
+
+def _measure_metre(shown: Tensor, relation: _Relation) -> Tensor:  # (N, 1)
+    "Pixels in a metre for centred coordinates (N, K) of the seen joints."
+    towards = shown @ relation.precision
+    a, b, k = (towards * shown).sum(1, keepdim=True), towards @ relation.known[:, None], shown.shape[1] - 2
+    return 2 * a / (b + (b.square() + 4 * a * k).sqrt())
 
 
 def _complete_alike(points: Tensor, seen: Tensor, statistics: PoseStatistics) -> Tensor:
     "People (N, 16, 2) who show the same joints `seen` (16,)."
-    flip, index = points.new_tensor(_FLIP), torch.arange(32).view(16, 2)
-    known, wanted = index[seen].flatten(), index[~seen].flatten()
-    mean, covariance = statistics.mean.to(points), statistics.covariance.to(points)
-    gain = torch.linalg.solve(covariance[known][:, known], covariance[known][:, wanted]).T
-    usual = mean.view(16, 2)[seen] * flip
-    shown, points = points[:, seen], points.clone()
-    middle, usual_middle = shown.mean(1, keepdim=True), usual.mean(0)
-    scale = ((shown - middle).square().sum((1, 2)).sqrt() / (usual - usual_middle).norm())[:, None, None]
-    centre = middle - scale * usual_middle
-    for _ in range(_ROUNDS):
-        deviation = ((shown - centre) / scale * flip).flatten(1) - mean[known]
-        expected = (mean[wanted] + deviation @ gain.T).unflatten(1, (-1, 2)) * flip
-        points[:, ~seen] = centre + scale * expected
-        centre, scale = _frame(points)
+    relation, flip = _relate(seen, statistics), points.new_tensor(_FLIP)
+    centre, points = points[:, seen].mean(1, keepdim=True), points.clone()
+    shown = ((points[:, seen] - centre) * flip).flatten(1)
+    metre = _measure_metre(shown, relation)
+    expected = metre * relation.wanted + (shown - metre * relation.known) @ relation.gain.T
+    points[:, ~seen] = centre + expected.unflatten(1, (-1, 2)) * flip
     return points
 
 
@@ -132,35 +148,29 @@ def _known(statistics: PoseStatistics | None) -> PoseStatistics:
     return load_statistics() if statistics is None else statistics
 
 # %% ../../nbs/evidence/04_missing.ipynb #6ef381c3
-def _open_directions(seen: Tensor, statistics: PoseStatistics) -> Tensor:
-    "A root `(W, W)` of the covariance of the missing joints' coordinates given those that are `seen` (16,)."
-    index = torch.arange(32).view(16, 2)
-    known, wanted = index[seen].flatten(), index[~seen].flatten()
-    covariance = statistics.covariance
-    gain = torch.linalg.solve(covariance[known][:, known], covariance[known][:, wanted]).T
-    left = covariance[wanted][:, wanted] - gain @ covariance[known][:, wanted]
-    values, vectors = torch.linalg.eigh((left + left.T) / 2)
-    return vectors * values.clamp(min=0).sqrt()
-
-
 def draw_completions(
-    keypoints: Tensor,  # (B, 16, 2), completed, MPII's order, y down
+    keypoints: Tensor,  # (B, 16, 2), MPII's order, y down; any numbers where joints are missing
     missing: Tensor,  # (B, 16) bool
     n: int,  # draws
     generator: torch.Generator | None = None,
     statistics: PoseStatistics | None = None,  # of complete people; None: those of the package
 ) -> Tensor:  # (n, B, 16, 2)
-    "Completed poses whose missing joints are scattered around their expected places as far as they are unknown."
-    statistics, drawn = _known(statistics), keypoints.expand(n, -1, -1, -1).clone()
+    """Poses whose missing joints are scattered around their expected places as far as these are unknown.
+
+    Raises what `complete_keypoints` raises.
+    """
+    complete = complete_keypoints(keypoints, missing, statistics)
+    drawn = complete.expand(n, -1, -1, -1).clone()
     for pattern in missing.unique(dim=0):
         if pattern.any():
             rows = (missing == pattern).all(1)
-            root = _open_directions(~pattern, statistics).to(keypoints)
-            noise = torch.randn(n, int(rows.sum()), len(root), generator=generator).to(keypoints)
-            scale = _frame(keypoints[rows])[1]
-            shift = (noise @ root.T).unflatten(-1, (-1, 2)) * keypoints.new_tensor(_FLIP) * scale
+            relation, shown = _relate(~pattern, _known(statistics)), complete[rows][:, ~pattern].double()
+            flip = shown.new_tensor(_FLIP)
+            metre = _measure_metre(((shown - shown.mean(1, keepdim=True)) * flip).flatten(1), relation)
+            noise = torch.randn(n, len(shown), len(relation.root), generator=generator, dtype=torch.float64)
+            shift = (metre * (noise @ relation.root.T)).unflatten(-1, (-1, 2)) * flip
             places = drawn[:, rows]
-            places[:, :, pattern] += shift
+            places[:, :, pattern] += shift.to(places)
             drawn[:, rows] = places
     return drawn
 

@@ -207,7 +207,7 @@ def _read_columns(path: Path) -> Mapping[str, Sequence]:
 def read_boxes(
     path: str | Path,  # .csv, .json or .npz
 ) -> PeopleBoxes:
-    "Boxes of people from a file; raises `DataFileError` for one that is no such table, `ConfigError` for what is no box."
+    "Boxes of people; raises `DataFileError` for a file that is no such table, `ConfigError` for what is no box."
     path = Path(path)
     if path.suffix.lower() not in (".csv", ".json", ".npz") or not path.is_file():
         raise DataFileError(f"{path}: expected an existing table of boxes, .csv, .json or .npz; check the path")

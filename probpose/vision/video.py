@@ -87,9 +87,7 @@ class Video:
                 cut = packet is None
         lost = max(broken, self._stated - count)
         if not count:
-            raise DataFileError(
-                f"{self.path}: expected frames, but none of this video can be decoded; convert it again"
-            )
+            raise DataFileError(f"{self.path}: expected frames, but none can be decoded; convert the video again")
         if lost:
             self.notes.append(
                 f"the video is damaged or cut short: {count} frames could be read, about {lost} could not"

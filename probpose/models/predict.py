@@ -175,8 +175,8 @@ _MOST_THREADS = 8
 def make_twins(
     detector: PeopleDetector,
 ) -> list[PeopleDetector]:
-    "A detector for each of the threads that torch uses, eight at most."
-    return [detector.twin() for _ in range(min(_MOST_THREADS, torch.get_num_threads()))]
+    "Detectors for as many threads as torch uses, eight at most."
+    return detector.twins(min(_MOST_THREADS, torch.get_num_threads()))
 
 
 def as_image(

@@ -387,8 +387,9 @@ class BlazePose(PeopleDetector):
         "`detections_of` the people."
         return detections_of(people, heatmaps)
 
-    def twin(self) -> "BlazePose":
-        return BlazePose(self.least_score, self.most, self.levels, threads=1)
+    def twins(self, count: int) -> list["BlazePose"]:
+        "Detectors whose networks compute in one thread."
+        return [BlazePose(self.least_score, self.most, self.levels, threads=1) for _ in range(count)]
 
 # %% ../../nbs/vision/08_blazepose.ipynb #5061aad9
 def _upright_maps(people: Sequence[PhotoPerson], crop: Crop) -> Tensor:  # (B, 33, S, S)

@@ -85,8 +85,9 @@ class VitPosePeople(_BoxDetector):
         crops = [crop_image(image, centre, float(side)) for centre, side in zip(crop.centre, crop.size)]
         return self.vitpose.detect(torch.stack(crops), crop=crop)
 
-    def twin(self) -> "VitPosePeople":
-        return VitPosePeople(self.vitpose)
+    def twins(self, count: int) -> list["VitPosePeople"]:
+        "One alone: ViTPose itself computes in several threads."
+        return [self]
 
 # %% ../../nbs/vision/13_by_name.ipynb #75788699
 class SavedPeople(_BoxDetector):
@@ -102,7 +103,7 @@ class SavedPeople(_BoxDetector):
     def detect(self, image: Tensor, boxes: Tensor | None = None) -> list[SeenPerson]:
         "The people in the next boxes."
         if boxes is None:
-            raise ConfigError("saved heatmaps: expected boxes of the people, got none; give them with --boxes")
+            self.check_boxes(None, True)
         return self._detect(check_image(image), boxes.float())
 
     def _look(self, image: Tensor, crop: Crop) -> ImageDetections:
@@ -115,9 +116,20 @@ class SavedPeople(_BoxDetector):
             self.saved.maps[first : self._next], self.saved.peaks[first : self._next], None, None, crop, self.skeleton
         )
 
-    def twin(self) -> "SavedPeople":
-        "The same one: its maps are in order."
-        return self
+    def twins(self, count: int) -> list["SavedPeople"]:
+        "One alone: its maps are in the order of the pictures."
+        return [self]
+
+    def check_boxes(self, count: int | None, ordered: bool) -> None:
+        "Refuse everything but a box for each set of maps, in their order; raises `ConfigError`."
+        if count is None:
+            raise ConfigError(f"{self.saved.path}: expected boxes, a row for each set of maps; give them with --boxes")
+        if count != len(self.saved):
+            raise ConfigError(
+                f"{self.saved.path}: expected as many sets of maps as boxes, got {len(self.saved)}, {count}"
+            )
+        if not ordered:
+            raise ConfigError("boxes: expected rows in the order of the pictures beside saved maps; sort them")
 
 # %% ../../nbs/vision/13_by_name.ipynb #cf367751
 def load_people_detector(

@@ -59,5 +59,12 @@ class PeopleDetector(ABC):
         "What the models of poses read: MPII's 16 joints of each person."
 
     @abstractmethod
-    def twin(self) -> "PeopleDetector":
-        "The same for another thread."
+    def twins(self, count: int) -> list["PeopleDetector"]:
+        "As many of the same for threads that work side by side; fewer where one has to do the work alone."
+
+    def check_boxes(
+        self,
+        count: int | None,  # how many boxes are given for all pictures together; None: people are to be looked for
+        ordered: bool,  # whether they stand in the order of the pictures
+    ) -> None:
+        "Refuse boxes that this detector can do nothing with, before the work; raises `ConfigError`."

@@ -170,6 +170,15 @@ class PeopleBoxes:
             return self.corners[torch.tensor([number == frame.number for number in self.frame], dtype=torch.bool)]
         return self.corners
 
+    def in_order(self, source: PictureSource) -> bool:
+        "Whether the rows stand in the order of the pictures."
+        if self.image is not None:
+            places = {frame.name: frame.number for frame in source}
+            numbers = [places.get(name, -1) for name in self.image]
+        else:
+            numbers = list(self.frame or ())
+        return numbers == sorted(numbers)
+
     def check(self, source: PictureSource) -> None:
         "Refuse boxes that do not say which picture they belong to, or name one that is not there; `ConfigError`."
         if self.image is None and self.frame is None and (source.moving or source.length != 1):

@@ -50,8 +50,8 @@ class Video:
             container = av.open(str(self.path))
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise DataFileError(
-                f"{self.path}: expected a video such as MP4 or MOV, and it cannot be opened ({error}); a recording that "
-                "was cut short may lack its index: repair it, or convert it again"
+                f"{self.path}: expected a video such as MP4 or MOV, and it cannot be opened ({error}); a recording "
+                "that was cut short may lack its index: repair it, or convert it again"
             ) from None
         if not container.streams.video:
             container.close()

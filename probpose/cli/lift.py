@@ -93,12 +93,28 @@ def _describe_evidence(seen) -> dict[str, torch.Tensor]:  # seen: `evidence.dete
     }
 
 
-def _fill(parts: list[torch.Tensor]) -> torch.Tensor:  # (n, B, …) of B parts (n, …)
-    "Parts in one tensor, people in the second dimension; each part is let go as soon as it is copied."
-    whole = torch.empty(len(parts), *parts[0].shape)
-    for row in reversed(range(len(parts))):
-        whole[row] = parts.pop()
-    return whole.transpose(0, 1)
+_BLOCK = 1 << 25  # bytes of hypotheses in a block
+
+
+class _Column:
+    "Values of one shape, a row for each, in blocks: no list of small tensors, and never two copies of everything."
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.shape, self.count, self.blocks = shape, 0, []
+        self.step = int(min(4096, max(1, _BLOCK // (4 * max(1, np.prod(shape))))))  # rows of a block
+
+    def append(self, value: torch.Tensor) -> None:
+        if self.count % self.step == 0:
+            self.blocks.append(torch.empty(self.step, *self.shape))
+        self.blocks[-1][self.count % self.step] = value
+        self.count += 1
+
+    def join(self) -> torch.Tensor:  # (rows, …)
+        "All rows; each block is let go as soon as it is copied."
+        whole = torch.empty(self.count, *self.shape)
+        for part in whole.split(self.step):
+            part.copy_(self.blocks.pop(0)[: len(part)])
+        return whole
 
 
 @dataclass
@@ -106,26 +122,27 @@ class _Rows:
     "Answers for people in frames: what is written, and nothing else of them."
 
     skeleton: str  # the joint set of the input
-    tensors: dict[str, list[torch.Tensor]] = field(default_factory=dict)
+    values: dict[str, _Column] = field(default_factory=dict)
     labels: dict[str, list] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels.get("frame", ()))
 
-    def add(self, answer, missing: np.ndarray, **labels) -> None:
-        "Keep one answer; `missing (J,)` are joints of the input's set, labels are frame, person, image and box."
+    def add(self, answer, missing: np.ndarray, box: torch.Tensor, **labels) -> None:
+        "Keep one answer; `missing (J,)` are joints of the input's set, labels are frame, person and image."
         from probpose.geometry.skeletons import find_skeleton
 
-        values = {"mode": answer.mode, **_describe_evidence(answer.detections)}
+        values = {"mode": answer.mode, "box": box, **_describe_evidence(answer.detections)}
         values["reprojection_percent"] = torch.tensor(answer.reprojection)
         if len(answer.poses):
             values |= {"poses": answer.poses, "radii": answer.radii.T}
         if answer.log_prob is not None:
             values["log_prob"] = answer.log_prob
+        for name, value in values.items():
+            self.values.setdefault(name, _Column(tuple(value.shape))).append(value)
         names = [name for name, lost in zip(find_skeleton(self.skeleton).joints, missing) if lost]
-        for kept, some in ((self.tensors, values), (self.labels, labels | {"missing": " ".join(names)})):
-            for name, value in some.items():
-                kept.setdefault(name, []).append(value)
+        for name, label in (labels | {"missing": " ".join(names)}).items():
+            self.labels.setdefault(name, []).append(label)
 
     def records(self, source: Path, model: str, seed: int, fps: float | None):
         "`bodies.tracks.PoseRecords` of all rows, which are let go."
@@ -133,12 +150,12 @@ class _Rows:
         from probpose.metrics.reprojection import ALARM
 
         person, more = _number_people(np.array(self.labels["person"], dtype=str))
-        drawn = {name: _fill(self.tensors.pop(name)) for name in ("poses", "log_prob") if name in self.tensors}
-        values = {name: torch.stack(parts) for name, parts in self.tensors.items()}
+        values = {name: self.values.pop(name).join() for name in tuple(self.values)}
+        drawn = {name: values.pop(name).transpose(0, 1) for name in ("poses", "log_prob") if name in values}
+        boxes = values.pop("box")
         more |= {name: values.pop(name) for name in ("keypoints", "scores", "covariance", "reprojection_percent")}
         more |= {"missing": np.array(self.labels["missing"], dtype=str)}
         more["flagged"] = more["reprojection_percent"] > ALARM
-        boxes = torch.as_tensor(np.array(self.labels["box"], np.float32))
         if not boxes.isnan().all():
             more["box"] = boxes
         more["source"] = np.full(len(self), str(source))
@@ -159,7 +176,7 @@ def _sound_alarm(rows: _Rows, causes: str) -> None:
     "A line where modes are far from the joints that they were made from."
     from probpose.metrics.reprojection import ALARM
 
-    error = torch.stack(rows.tensors["reprojection_percent"])
+    error = torch.cat(rows.values["reprojection_percent"].blocks)[: len(rows)]
     far, worst = int((error > ALARM).sum()), int(error.argmax())
     person, frame = (rows.labels[name][worst] for name in ("person", "frame"))
     if far:
@@ -194,13 +211,13 @@ def _lift_keypoints(people, posterior, wish: _Wish, rows: _Rows) -> None:
     points, scores = torch.from_numpy(people.keypoints), torch.from_numpy(people.scores)
     detections = Detections.from_keypoints(points, scores, skeleton=people.skeleton)
     generator = make_generator(wish.seed)
-    boxes = np.full((len(people), 4), np.nan) if people.boxes is None else people.boxes
+    boxes = torch.full((len(people), 4), torch.nan) if people.boxes is None else torch.from_numpy(people.boxes)
     with tqdm(total=len(people), desc="lifting", unit="person", disable=not wants_progress()) as bar:
         for batch in torch.arange(len(people)).split(max(1, _AT_ONCE // max(wish.n, 1))):
             answers = predict_detections(detections[batch], posterior, wish.n, generator, density=wish.density)
             for row, answer in zip(batch.tolist(), answers):
                 labels = {"frame": int(people.frame[row]), "person": people.person[row], "image": people.image[row]}
-                rows.add(answer, people.scores[row] <= 0, box=boxes[row], **labels)
+                rows.add(answer, people.scores[row] <= 0, boxes[row], **labels)
             bar.update(len(batch))
 
 # %% ../../nbs/cli/02_lift.ipynb #6e3a527b
@@ -279,7 +296,7 @@ def _lift_pictures(source, detector, boxes, posterior, wish: _Wish, rows: _Rows,
             view = views.popleft()
             for answer, person in zip(answers, view.persons):
                 labels = {"frame": view.number, "person": str(person), "image": view.name}
-                rows.add(answer, answer.person.missing.numpy(), box=answer.person.box.numpy(), **labels)
+                rows.add(answer, answer.person.missing.numpy(), answer.person.box, **labels)
             seen.pictures, seen.small = seen.pictures + 1, seen.small + view.small
             seen.wrong += [view.wrong] if view.wrong else []
             bar.update(1)

@@ -275,7 +275,7 @@ class _Seen:
 
 
 def _lift_pictures(source, detector, boxes, posterior, wish: _Wish, rows: _Rows, seen: _Seen) -> None:
-    "Answers for everybody in the pictures, added to the rows."
+    "Answers for everybody in the pictures, as `models.predict.predict_pictures` gives them, added to the rows."
     from tqdm import tqdm
 
     from probpose.models.predict import predict_people

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -343,6 +344,7 @@ def test_fifty_people(run, person, tmp_path):
     assert found["person"].tolist() == list(range(50)) and found["poses"].shape == (50, 50, 17, 3)
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from Linux")
 def test_a_very_large_picture(person, tmp_path):
     from PIL import Image
 
@@ -351,14 +353,14 @@ def test_a_very_large_picture(person, tmp_path):
     large.save(tmp_path / "large.jpg", quality=80)
     large.close()
     code = (
-        "import resource, sys; from probpose.cli.app import app; sys.argv[0] = 'probpose'\n"
+        "import sys; from probpose.cli.app import app; sys.argv[0] = 'probpose'\n"
         "try: app()\n"
-        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "finally: print(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])"
     )
     words = ("lift", tmp_path / "large.jpg", "--n", "2", "--out", tmp_path / "x.npz")
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
     assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr
-    assert int(done.stdout.split()[-1]) < 2_000_000, "kilobytes"
+    assert int(done.stdout.split()[-1]) < 1_700_000, "kilobytes"
     joints = person[1] * (9000 / 512) + [1500, 0]
     assert np.nanmedian(np.linalg.norm(np.load(tmp_path / "x.npz")["keypoints"][0] - joints, axis=-1)[LIMBS]) < 300
 

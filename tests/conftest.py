@@ -1,6 +1,7 @@
 "Fixtures that several test files share."
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,47 @@ def cmu_raw(cmu_path) -> Path:
     if not (folder / "pirouette.amc").is_file():
         pytest.skip(f"CMU's raw sample files are not at hand ({folder})")
     return folder
+
+
+@pytest.fixture(scope="session")
+def rendered():
+    "Pictures (2, 512, 512, 3) of somebody upright on a plain background, and COCO's joints (2, 17, 2) in them."
+    for module in ("warp", "smplx"):
+        pytest.importorskip(module)
+    import roma
+    import torch
+
+    from probpose.bodies.body import load_body
+    from probpose.geometry.crops import to_picture
+    from probpose.rendering.renderer import Renderer
+    from probpose.rendering.scenes import SceneConfig, random_scene, random_view
+
+    body, config = (
+        load_body(),
+        SceneConfig(
+            others=(1.0,), occluded=0.0, clutter=0.0, cut=0.0, roll=0.0, elevation=(3.0, 0.0), margin=1.5, noise=0.0
+        ),
+    )
+    renderer, images, joints = Renderer(body, 512, "cpu"), [], []
+    for seed in range(2):
+        generator = torch.Generator().manual_seed(seed)
+        view = random_view(config, generator)
+        rotations = torch.eye(3).repeat(1, 22, 1, 1)
+        for joint, angle in ((16, -1.1), (17, 1.1)):
+            rotations[:, joint] = roma.euler_to_rotmat("z", torch.tensor([angle]))
+        rotations[:, 0] = view @ roma.euler_to_rotmat("y", torch.tensor([[0.5 - seed]]))
+        betas = torch.zeros(1, body.num_betas)
+        points = body.points("coco_17", rotations, betas)
+        scene = random_scene(points, view, config, generator)
+        plain = replace(
+            scene.backdrop,
+            pattern="gradient",
+            colours=torch.full((3, 3), 0.7),
+            roughness=(0.0, 1.0),
+            rectangles=torch.zeros(0, 7),
+        )
+        scene = replace(scene, backdrop=plain)
+        placed = body.vertices(rotations, betas) + scene.translations[:, None]
+        images.append(renderer.render(placed, scene).image)
+        joints.append(to_picture(points[0] + scene.translations[0], scene.box, 512) + 0.5)
+    return torch.stack(images), torch.stack(joints)

@@ -14,14 +14,14 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from ..core.errors import ProbposeError, ShapeError, SkeletonError
+from ..core.errors import ConfigError, ProbposeError, ShapeError, SkeletonError
 
 # %% ../../nbs/cli/01_shared.ipynb #214b7e8a
 app = typer.Typer(help="Posteriors of 3D human poses from 2D detections.", no_args_is_help=True, add_completion=False)
 
 
 def plain_errors(command):
-    "Our own refusals become one line on stderr and exit status 2."
+    "Our own refusals become one line on stderr and exit status 2, an interruption one line and exit status 130."
 
     @functools.wraps(command)
     def wrapped(*args, **kwargs):
@@ -30,6 +30,9 @@ def plain_errors(command):
         except ProbposeError as error:
             typer.echo(f"{type(error).__name__}: {error}", err=True)
             raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(130) from None
 
     return wrapped
 
@@ -60,17 +63,29 @@ def read_liftable_people(
 
     try:
         people = read_people(path, skeleton, image_size)
+    except ConfigError as error:
+        raise _name_options(error) from None
     except SkeletonError as error:
         if skeleton is not None or usual is None:
-            raise
+            raise _name_options(error) from None
         try:
             people = read_people(path, usual, image_size)
         except (ShapeError, SkeletonError):
-            raise error from None
+            raise _name_options(error) from None
         note(f"joints were taken as {usual}; name another order with --skeleton")
     for line in people.notes:
         note(line)
     return _leave_out(people, target)
+
+
+def _name_options(error: ProbposeError) -> ProbposeError:
+    "The same error with options of the command line in the place of arguments."
+    said = (
+        str(error)
+        .replace("with skeleton", "with --skeleton")
+        .replace("the image size", "--image-size, such as 1280x720")
+    )
+    return type(error)(said)
 
 
 def _leave_out(people, target: str):

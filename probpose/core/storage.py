@@ -57,12 +57,13 @@ def write_atomic(
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise DiskError(
             f"could not write {path} ({error.strerror or error}); the file that was there before is unchanged: free "
             "some space or choose another folder, then run again"
         ) from error
+    finally:  # also where somebody interrupts the writing
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
     _flush_folder(path.parent)
     return path
 

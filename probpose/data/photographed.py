@@ -22,13 +22,13 @@ from ..core.storage import load_tensors, save_tensors
 from .dataset import cache_folder
 from .detected import DetectedPoses, load_rendered
 from .rendered import RenderedDataset
-from ..evidence.missing import LEAST_SEEN
 from ..geometry.cameras import Camera
 from ..geometry.crops import Crop
 from ..geometry.skeletons import BLAZEPOSE_33, MPII_16, point_order
 from ..rendering.scenes import SceneConfig
 from ..vision.blazepose import BlazePose, PhotoPerson, joint_maps, read_maps
 from ..vision.calibration import MapCalibration, displayed_maps, load_map_calibration
+from ..vision.people import leave_out
 
 # %% ../../nbs/data/19_photographed.ipynb #656d6a58
 _TRUNK = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
@@ -60,7 +60,7 @@ def see_people(
     rows, maps, crops = [], [], []
     for row in tqdm(range(len(rendered)), desc="seeing", unit="picture", disable=not wants_progress(progress)):
         person = _choose_target(detector.detect(rendered.images[row]), truth[row])
-        if person is not None and int(person.joints_found.sum()) >= LEAST_SEEN:
+        if person is not None and leave_out([person], "blazepose_33"):
             drawn, found = joint_maps([person])
             rows.append(row)
             maps.append((255 * drawn[0].clamp(max=1)).round().to(torch.uint8))

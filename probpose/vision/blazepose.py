@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..core.checks import check_count, check_finite
+from ..core.devices import single_thread
 from ..core.errors import CheckpointError, ConfigError, ShapeError
 from ..core.optional import import_optional
 from ..evidence.detections import Detections
@@ -26,6 +28,7 @@ from ..geometry.conversions import conversion_matrix
 from ..geometry.crops import Crop
 from .calibration import displayed_maps, load_map_calibration
 from .images import check_image
+from .people import PeopleDetector, SeenPerson
 
 # %% ../../nbs/vision/08_blazepose.ipynb #3dd2ffd0
 REGION = 256  # side of a region, its pixels
@@ -45,11 +48,26 @@ def square_regions(
     return torch.cat([linear, (centres - linear.sum(-1) * (REGION / 2))[..., None]], -1)
 
 # %% ../../nbs/vision/08_blazepose.ipynb #95462565
+_STRIP = 1 << 22  # bytes of the picture that are averaged at a time
+
+
 def _shrink(image: Tensor, block: int) -> Tensor:  # (H // block, W // block, 3) floats
     "Averages of blocks of pixels; what is left over at the right and below is dropped."
     height, width = image.shape[0] // block, image.shape[1] // block
-    rows = image[: height * block, : width * block].split(block)
-    return torch.stack([row.reshape(block, width, block, 3).float().mean((0, 2)) for row in rows])
+    if block == 1:
+        return image.float()
+    pixels, sums = image.numpy(), np.empty((height, width, 3), np.uint32)
+    step = max(1, _STRIP // (3 * block * block * width))
+    narrow = np.uint16 if block <= 257 else np.uint32  # holds the sum of a column of a block
+    for row in range(0, height, step):
+        strip = pixels[row * block : min(row + step, height) * block, : width * block]
+        columns = np.add.reduce(strip.reshape(-1, block, width * block * 3), axis=1, dtype=narrow)
+        parts = columns.reshape(-1, width, block, 3)
+        whole = parts[:, :, 0].astype(np.uint32)
+        for k in range(1, block):
+            whole += parts[:, :, k]
+        sums[row : row + step] = whole
+    return torch.from_numpy(sums.astype(np.float32) / np.float32(block * block))
 
 
 def cut_region(
@@ -59,21 +77,22 @@ def cut_region(
     outside: str = "border",  # what is beyond the edge: its pixels, or "zeros"
 ) -> Tensor:  # (size, size, 3) in [0, 1]
     "The picture in a region, smoothly scaled."
-    height, width = image.shape[:2]
-    centres = (torch.arange(size) + 0.5) * (REGION / size)
-    grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1)
-    places = grid @ to_image[:, :2].T + to_image[:, 2]
-    low = (places.amin((0, 1)).floor().long() - 2).clamp(min=0)
-    high = torch.minimum(places.amax((0, 1)).ceil().long() + 3, torch.tensor([width, height]))
-    low = torch.minimum(low, high.clamp(min=1) - 1).clamp(min=0)
-    high = torch.maximum(high, low + 1)
-    part = image[low[1] : high[1], low[0] : high[0]]
-    block = int(max(1, min(to_image[:, 0].norm() * REGION / size, *part.shape[:2])))
-    small = _shrink(part, block) / 255
-    shown = (places - low) / block  # pixels of the shrunken part
-    shown = 2 * shown / torch.tensor([small.shape[1], small.shape[0]]) - 1
-    sampled = F.grid_sample(small.permute(2, 0, 1)[None], shown[None], padding_mode=outside, align_corners=False)
-    return sampled[0].permute(1, 2, 0).clamp(0, 1).contiguous()
+    with single_thread():  # too small for several, which would wait for each other
+        height, width = image.shape[:2]
+        centres = (torch.arange(size) + 0.5) * (REGION / size)
+        grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1)
+        places = grid @ to_image[:, :2].T + to_image[:, 2]
+        low = (places.amin((0, 1)).floor().long() - 2).clamp(min=0)
+        high = torch.minimum(places.amax((0, 1)).ceil().long() + 3, torch.tensor([width, height]))
+        low = torch.minimum(low, high.clamp(min=1) - 1).clamp(min=0)
+        high = torch.maximum(high, low + 1)
+        part = image[low[1] : high[1], low[0] : high[0]]
+        block = int(max(1, min(to_image[:, 0].norm() * REGION / size, *part.shape[:2])))
+        small = _shrink(part, block) / 255
+        shown = (places - low) / block  # pixels of the shrunken part
+        shown = 2 * shown / torch.tensor([small.shape[1], small.shape[0]]) - 1
+        sampled = F.grid_sample(small.permute(2, 0, 1)[None], shown[None], padding_mode=outside, align_corners=False)
+        return sampled[0].permute(1, 2, 0).clamp(0, 1).contiguous()
 
 # %% ../../nbs/vision/08_blazepose.ipynb #d61e011b
 _SEEN = 224  # side of the picture that the first network sees
@@ -172,31 +191,25 @@ def distinct_people(
 
 # %% ../../nbs/vision/08_blazepose.ipynb #4914beb6
 @dataclass(frozen=True, eq=False)
-class PhotoPerson:
-    "What BlazePose says of one person in a picture. Joints are those of `geometry.skeletons.BLAZEPOSE_33`."
+class PhotoPerson(SeenPerson):
+    """What BlazePose says of one person in a picture. Joints are those of `geometry.skeletons.BLAZEPOSE_33`.
 
-    keypoints: Tensor  # (33, 2) pixels of the image; NaN where the joint is not in the picture
-    scores: Tensor  # (33,) probability to be visible, times that of being there; 0 where not in the picture
+    A score is the probability to be visible, times that of being there. The box is the given one, or around the joints
+    that were found.
+    """
+
     depth: Tensor  # (33,) pixels of the image, away from the camera, relative to the hips
     world: Tensor  # (33, 3) metres, axes of the image (y down, z away from the camera), around the hips
     heatmaps: Tensor  # (33, 64, 64) in [0, 1], cells of the region
     mask: Tensor  # (256, 256) in [0, 1], pixels of the region: is it the person?
     to_image: Tensor  # (2, 3) from pixels of the region, which cover [0, 256]², to pixels of the image
-    box: Tensor  # (4,) corners x0, y0, x1, y1 in pixels of the image: as given, or around the joints that were found
     presence: float  # probability that somebody is in the region
-
-    @property
-    def missing(self) -> Tensor:  # (33,) bool
-        "Joints that are not in the picture."
-        return self.scores <= 0
-
-    @property
-    def joints_found(self) -> Tensor:  # (16,) bool
-        "Which of MPII's joints follow from the joints that are in the picture."
-        used = conversion_matrix("blazepose_33", "mpii_16", True) != 0
-        return ~(used & self.missing).any(-1)
+    marks: Tensor  # (2, 2) centre of the hips and a point on the circle around the body, pixels of the image
 
 # %% ../../nbs/vision/08_blazepose.ipynb #a7b2d2c2
+_REGION_MARKS = [33, 34]  # of the second network's 39 points: the hips' centre and the point on the circle
+
+
 def read_person(
     joints: Tensor,  # (39, 5) x, y, z in the region's pixels, logits of visibility and presence
     world: Tensor,  # (39, 3) metres, axes of the region
@@ -208,7 +221,7 @@ def read_person(
     box: Tensor | None = None,  # (4,) corners, where given
 ) -> PhotoPerson:
     "The answers of the second network in pixels of the image."
-    joints, linear = joints[:33], to_image[:, :2]
+    marks, joints, linear = joints[_REGION_MARKS, :2], joints[:33], to_image[:, :2]
     scale = linear[:, 0].norm()
     places = joints[:, :2] @ linear.T + to_image[:, 2]
     visible, there = joints[:, 3:].clamp(-100, 100).sigmoid().unbind(-1)
@@ -228,12 +241,10 @@ def read_person(
         to_image=to_image,
         box=box,
         presence=presence,
+        marks=marks @ linear.T + to_image[:, 2],
     )
 
 # %% ../../nbs/vision/08_blazepose.ipynb #c26cf739
-_REGION_MARKS = [33, 34]  # of the second network's 39 points: the hips' centre and the point on the circle
-
-
 def _without_doubles(people: list[PhotoPerson], share: float = 0.1) -> list[PhotoPerson]:
     "People without those whose joints lie on an earlier one's, by the median, as a share of the longer side."
     kept: list[PhotoPerson] = []
@@ -245,7 +256,7 @@ def _without_doubles(people: list[PhotoPerson], share: float = 0.1) -> list[Phot
     return kept
 
 
-def _load_network(name: str):
+def _load_network(name: str, threads: int):
     "An interpreter of one of the shipped files; raises `ConfigError` without LiteRT, `CheckpointError` without it."
     runtime = import_optional("ai_edge_litert.interpreter", "photo")
     path = Path(str(resources.files("probpose"))) / "weights" / "blazepose" / f"{name}.tflite"
@@ -253,7 +264,7 @@ def _load_network(name: str):
         raise CheckpointError(
             f"{path}: expected BlazePose's weights, but there is no such file; install probpose again"
         )
-    network = runtime.Interpreter(model_path=str(path), num_threads=torch.get_num_threads())
+    network = runtime.Interpreter(model_path=str(path), num_threads=threads)
     network.allocate_tensors()
     return network
 
@@ -281,23 +292,29 @@ def _box_regions(boxes: Tensor, size: tuple[int, int]) -> Tensor:  # (N, 2, 3)
     return square_regions((boxes[:, :2] + boxes[:, 2:]) / 2, _MARGIN * (boxes[:, 2:] - boxes[:, :2]).amax(1))
 
 # %% ../../nbs/vision/08_blazepose.ipynb #c743c1ec
-class BlazePose:
+class BlazePose(PeopleDetector):
     """BlazePose (Bazarevsky et al. 2020), full size, on the CPU.
 
     The same picture gives the same numbers on the same machine. Raises `ConfigError` where LiteRT is not installed.
     """
+
+    skeleton = "blazepose_33"
 
     def __init__(
         self,
         least_score: float = 0.5,  # from where on somebody counts as a person, in [0, 1]
         most: int = 50,  # people in a picture
         levels: int = 1,  # how often to look for people, each time in squares half as large: 2 or 3 for crowds
+        threads: int | None = None,  # of the networks; None: as many as torch has
     ):
         if not 0 <= least_score <= 1:
             raise ConfigError(f"least_score: expected a probability, got {least_score!r}")
         self.least_score, self.most = float(least_score), check_count(most, "most")
         self.levels = check_count(levels, "levels")
-        self._finder, self._reader = _load_network("pose_detection"), _load_network("pose_landmark_full")
+        self.threads = torch.get_num_threads() if threads is None else check_count(threads, "threads")
+        self._finder, self._reader = (
+            _load_network(name, self.threads) for name in ("pose_detection", "pose_landmark_full")
+        )
 
     def find_people(
         self,
@@ -321,12 +338,13 @@ class BlazePose:
     def _read(self, image: Tensor, to_image: Tensor, box: Tensor | None, again: bool = False) -> PhotoPerson:
         "The person in a region, or, `again`, in the region that the first answer makes of it."
         joints, presence, mask, heatmaps, world = _answer(self._reader, cut_region(image, to_image))
-        joints = joints.view(39, 5)
-        if again and float(presence) >= self.least_score:
-            marks = joints[_REGION_MARKS, None, :2] @ to_image[:, :2].T + to_image[:, 2]
-            return self._read(image, body_regions(*marks)[0], box)
         size = image.shape[1], image.shape[0]
-        return read_person(joints, world.view(39, 3), heatmaps, mask[..., 0], float(presence), to_image, size, box)
+        person = read_person(
+            joints.view(39, 5), world.view(39, 3), heatmaps, mask[..., 0], float(presence), to_image, size, box
+        )
+        if again and person.presence >= self.least_score:
+            return self._read(image, body_regions(*person.marks[:, None])[0], box)
+        return person
 
     def detect(
         self,
@@ -345,30 +363,60 @@ class BlazePose:
             regions = _box_regions(boxes, (width, height))
             return [self._read(image, *each) for each in zip(regions, boxes.float().cpu())]
         people = [self._read(image, region, None, self.levels > 1) for region in self.find_people(image)]
+        return self._keep_sure(people)
+
+    def _keep_sure(self, people: list[PhotoPerson]) -> list[PhotoPerson]:
+        "Those who are sure to be there, each once."
         return _without_doubles([person for person in people if person.presence >= self.least_score])
 
+    def follow(
+        self,
+        image: Tensor,  # (H, W, 3) uint8
+        people: Sequence[PhotoPerson],  # of the frame before
+    ) -> list[PhotoPerson]:
+        """Who is still there in the next frame of a video, without a search for others.
+
+        Everybody is read in the region that the joints of the frame before make. Raises `ShapeError`.
+        """
+        image = check_image(image).cpu()
+        if not people:
+            return []
+        regions = body_regions(*torch.stack([person.marks for person in people], 1))
+        return self._keep_sure([self._read(image, region, None) for region in regions])
+
+    def evidence(self, people: Sequence[PhotoPerson], heatmaps: bool = False) -> Detections:
+        "`detections_of` the people."
+        return detections_of(people, heatmaps)
+
+    def twins(self, count: int) -> list["BlazePose"]:
+        "Detectors whose networks compute in one thread."
+        return [BlazePose(self.least_score, self.most, self.levels, threads=1) for _ in range(count)]
+
 # %% ../../nbs/vision/08_blazepose.ipynb #5061aad9
-def _upright_maps(person: PhotoPerson, crop: Crop) -> Tensor:  # (33, S, S)
-    "A person's heatmaps in the cells of an upright crop; zero outside of the region and for missing joints."
+def _upright_maps(people: Sequence[PhotoPerson], crop: Crop) -> Tensor:  # (B, 33, S, S)
+    "Heatmaps in the cells of upright crops; zero outside of the regions and for missing joints."
     cells = torch.arange(float(crop.map_size))
-    places = crop.from_map(torch.stack(torch.meshgrid(cells, cells, indexing="xy"), -1))
-    linear = person.to_image[:, :2]
-    shown = (places - person.to_image[:, 2]) @ torch.linalg.inv(linear).T * (2 / REGION) - 1
-    maps = F.grid_sample(person.heatmaps[None], shown[None], align_corners=False)[0]
-    return maps.masked_fill(person.missing[:, None, None], 0.0)
+    grid = torch.stack(torch.meshgrid(cells, cells, indexing="xy"), -1)
+    places = crop.from_map(grid.view(1, -1, 2).expand(len(people), -1, 2)).unflatten(1, grid.shape[:2])
+    heatmaps, missing, to_image = (
+        torch.stack([getattr(person, name) for person in people]) for name in ("heatmaps", "missing", "to_image")
+    )
+    back = torch.linalg.inv(to_image[:, None, :, :2])
+    shown = (places - to_image[:, None, None, :, 2]) @ back.mT * (2 / REGION) - 1
+    return F.grid_sample(heatmaps, shown, align_corners=False).masked_fill(missing[..., None, None], 0.0)
 
 
-def _compose_maps(maps: Tensor) -> Tensor:  # (16, S, S)
-    "Maps of MPII's joints from those of BlazePose's `(33, S, S)`."
+def _compose_maps(maps: Tensor) -> Tensor:  # (B, 16, S, S)
+    "Maps of MPII's joints from those of BlazePose's `(B, 33, S, S)`."
     weights = conversion_matrix("blazepose_33", "mpii_16", True)
     derived = (weights != 0).sum(1) > 1
-    composed = maps[weights.abs().argmax(1)].clone()
+    composed = maps[:, weights.abs().argmax(1)]
     used = (weights[derived] != 0).any(0)
-    bells, shares, parts = fit_gaussians(maps[used]), weights[derived][:, used], weights[derived][:, used] != 0
-    height = torch.where(parts, maps[used].amax((-1, -2)), 2.0).amin(1)
-    covariance = torch.einsum("dp,pij->dij", shares.square(), bells.covariance)
+    bells, shares, parts = fit_gaussians(maps[:, used]), weights[derived][:, used], weights[derived][:, used] != 0
+    height = torch.where(parts, maps[:, None, used].amax((-1, -2)), 2.0).amin(-1)
+    covariance = torch.einsum("dp,bpij->bdij", shares.square(), bells.covariance)
     sums = Gaussians(height, shares @ bells.mean, covariance, height > 0, torch.zeros_like(height))
-    composed[derived] = render_gaussians(sums, maps.shape[-1])
+    composed[:, derived] = render_gaussians(sums, maps.shape[-1])
     return composed
 
 # %% ../../nbs/vision/08_blazepose.ipynb #e105d373
@@ -383,7 +431,7 @@ def joint_maps(
         raise ConfigError("people: expected at least one, got none; skip pictures in which nobody was found")
     keypoints, scores = (torch.stack([getattr(person, name) for person in people]) for name in ("keypoints", "scores"))
     found = Detections.from_keypoints(keypoints, scores, "blazepose_33")
-    maps = torch.stack([_compose_maps(_upright_maps(person, crop)) for person, crop in zip(people, found.crop)])
+    maps = _compose_maps(_upright_maps(people, found.crop))
     return maps.clamp(min=0).masked_fill(~found.found[..., None, None], 0.0), found
 
 

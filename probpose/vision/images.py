@@ -26,7 +26,8 @@ def _as_eight_bits(picture):
         picture = picture.convert("I")
     if picture.mode != "I":
         return picture
-    return import_optional("PIL.Image").fromarray((np.array(picture).clip(0, 65535) // 257).astype(np.uint8))
+    eight = (np.array(picture).clip(0, 65535) // 257).astype(np.uint8)
+    return import_optional("PIL.Image", "photo").fromarray(eight)
 
 # %% ../../nbs/vision/02_images.ipynb #23dfd18c
 def read_image(
@@ -36,13 +37,17 @@ def read_image(
 
     Raises `DataFileError` for a file that is missing or no picture, `ConfigError` without Pillow.
     """
-    path, image = Path(path), import_optional("PIL.Image")
+    path, image = Path(path), import_optional("PIL.Image", "photo")
+    turn = import_optional("PIL.ImageOps", "photo").exif_transpose
     if not path.is_file():
         raise DataFileError(f"{path}: expected a picture, but there is no such file; check the path")
     try:
         with image.open(path) as file:
-            upright = _as_eight_bits(import_optional("PIL.ImageOps").exif_transpose(file)).convert("RGB")
-            return torch.from_numpy(np.array(upright, dtype=np.uint8))
+            file.load()
+            turn(file, in_place=True)
+            picture = _as_eight_bits(file)
+            shown = picture if picture.mode == "RGB" else picture.convert("RGB")
+            return torch.from_numpy(np.array(np.asarray(shown)))
     except (OSError, ValueError, SyntaxError, EOFError, image.DecompressionBombError) as error:
         raise DataFileError(
             f"{path}: expected a picture such as JPEG or PNG, got a file that is damaged, too large or of another kind "

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from probpose.metrics.reprojection import ALARM
+from probpose.models.posterior import PosePosterior
 
 STANDING = np.array(  # COCO's 17 joints in pixels
     [
@@ -97,6 +98,7 @@ def test_batches_do_not_change_modes(run, keypoints, weights, tmp_path, monkeypa
 def test_an_order_that_is_not_certain_is_asked_for(run, keypoints, weights, tmp_path):
     done = run("lift", keypoints, "--model", weights, "--out", tmp_path / "x.npz")
     assert done.exit_code == 2 and "coco_17" in done.output and "h36m_17" in done.output
+    assert "with --skeleton" in done.output
     done = run("lift", keypoints, "--model", weights, "--skeleton", "mpii_16", "--out", tmp_path / "x.npz")
     assert done.exit_code == 2 and "16" in done.output and not (tmp_path / "x.npz").exists()
     np.savez(tmp_path / "mpii.npz", keypoints=np.random.default_rng(0).uniform(100, 300, (1, 16, 2)))
@@ -194,7 +196,7 @@ def test_shares_of_the_image_need_its_size(run, weights, tmp_path):
     shares = save(tmp_path / "x.json", {"keypoints": (STANDING / [640, 600]).tolist()})
     words = ("lift", shares, "--skeleton", "coco_17", "--model", weights, "--n", 2, "--out")
     done = run(*words, tmp_path / "x.npz")
-    assert done.exit_code == 2 and "image size" in done.output
+    assert done.exit_code == 2 and "give --image-size, such as 1280x720" in done.output
     assert run(*words, tmp_path / "x.npz", "--image-size", "640x600").exit_code == 0
     run("lift", save(tmp_path / "y.json", {"keypoints": STANDING.tolist()}), *words[2:], tmp_path / "y.npz")
     assert np.allclose(np.load(tmp_path / "x.npz")["mode"], np.load(tmp_path / "y.npz")["mode"], atol=1e-3)
@@ -253,6 +255,45 @@ def test_motions_draw_nothing(run, clip, weights, tmp_path, monkeypatch):
     assert done.exit_code == 0 and "as a motion" in done.output and "interpolated" in done.output, done.output
 
 
+def test_the_evidence_is_written_in_pixels(run, tmp_path):
+    file = save(tmp_path / "a.json", coco(without(WRIST)))
+    assert run("lift", file, "--n", 2, "--out", tmp_path / "x.npz").exit_code == 0
+    found = np.load(tmp_path / "x.npz")
+    assert found["keypoints"].shape == (1, 16, 2) and found["keypoints"].dtype == np.float32
+    right_wrist, left_wrist = 10, 15
+    assert np.isnan(found["keypoints"][0, right_wrist]).all() and found["scores"][0, right_wrist] == 0
+    assert np.abs(found["keypoints"][0, left_wrist] - STANDING[9]).max() < 0.01
+    covariance = np.delete(found["covariance"][0], right_wrist, 0)
+    widths = np.sqrt(np.linalg.eigvalsh(covariance))
+    assert (widths > 1).all() and (widths < 60).all() and np.isnan(found["covariance"][0, right_wrist]).all()
+    assert found["source"].tolist() == [str(file)]
+
+
+def test_an_interruption_keeps_what_was_done(run, clip, weights, tmp_path, monkeypatch):
+    calls = []
+
+    def interrupt(*arguments, sample=PosePosterior.sample):
+        calls.append(1)
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        return sample(*arguments)
+
+    monkeypatch.setattr("probpose.models.posterior.PosePosterior.sample", interrupt)
+    monkeypatch.setattr("probpose.cli.lift._AT_ONCE", 2)  # one person at a time
+    words = ("--skeleton", "coco_17", "--model", weights, "--n", 2, "--out", tmp_path / "x.npz")
+    done = run("lift", clip, *words)
+    assert done.exit_code == 130 and "interrupted" in done.output and "2 of 4 people alone" in done.output, done.output
+    assert np.load(tmp_path / "x.npz")["frame"].tolist() == [0, 1]
+
+
+def test_more_than_can_be_kept_is_refused(run, clip, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr("probpose.models.pretrained.load_pretrained", lambda *_: pytest.fail("the work was begun"))
+    monkeypatch.setattr("probpose.cli.lift._LARGEST", 100_000)
+    words = ("--skeleton", "coco_17", "--model", weights, "--out", tmp_path / "x.npz")
+    done = run("lift", clip, *words)
+    assert done.exit_code == 2 and "--n 122" in done.output and "poses.bvh" in done.output, done.output
+
+
 def test_an_interruption_leaves_the_old_file(run, keypoints, weights, tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -261,7 +302,7 @@ def test_an_interruption_leaves_the_old_file(run, keypoints, weights, tmp_path, 
     (tmp_path / "out" / "x.npz").write_text("old")
     monkeypatch.setattr("probpose.models.posterior.PosePosterior.sample", interrupt)
     words = ("--skeleton", "coco_17", "--model", weights, "--out", tmp_path / "out" / "x.npz")
-    assert run("lift", keypoints, *words).exit_code != 0
+    assert run("lift", keypoints, *words).exit_code == 130
     assert [p.read_text() for p in (tmp_path / "out").iterdir()] == ["old"]
 
 
@@ -270,6 +311,19 @@ def test_upside_down_people_sound_the_alarm(run, tmp_path):
     done = run("lift", down, "--n", 5, "--out", tmp_path / "x.npz")
     assert done.exit_code == 0 and "warning: 1 of 1 poses" in done.output and "y upwards" in done.output, done.output
     assert np.load(tmp_path / "x.npz")["flagged"].tolist() == [True]
+
+
+@pytest.mark.parametrize("option", ["--boxes", "--detector"])
+def test_options_of_pictures_are_refused_beside_keypoints(option, run, keypoints, tmp_path):
+    done = run("lift", keypoints, "--skeleton", "coco_17", option, "blazepose", "--out", tmp_path / "x.npz")
+    assert done.exit_code == 2 and option in done.output and "leave it out" in done.output
+
+
+def test_nothing_at_the_path_and_an_empty_folder(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name, words in (("none.jpg", "check the path"), ("empty", "no files")):
+        done = run("lift", tmp_path / name, "--out", tmp_path / "x.npz")
+        assert done.exit_code == 2 and "DataFileError" in done.output and words in done.output, done.output
 
 
 def test_people_with_names_are_numbered(run, weights, tmp_path):

@@ -97,6 +97,17 @@ def test_failure_at_any_step_leaves_the_old_file(tmp_path, monkeypatch, step):
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["note.txt"]
 
 
+def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    write_atomic(tmp_path / "a.txt", "old")
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(tmp_path / "a.txt", "new")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.txt", "old")]
+
+
 def test_unwritable_place_is_a_typed_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DiskError, match="could not write"):

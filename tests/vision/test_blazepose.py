@@ -2,21 +2,15 @@
 
 import hashlib
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import roma
 import torch
 
 import probpose
-from probpose.bodies.body import load_body
 from probpose.core.errors import ConfigError, NotFiniteError, ShapeError
 from probpose.geometry.conversions import convert
-from probpose.geometry.crops import to_picture
 from probpose.geometry.skeletons import BLAZEPOSE_33
-from probpose.rendering.renderer import Renderer
-from probpose.rendering.scenes import SceneConfig, random_scene, random_view
 from probpose.vision.blazepose import BlazePose, cut_region, detections_of, read_person, square_regions
 
 SIZE = 512
@@ -27,41 +21,6 @@ FOLDER = Path(probpose.__file__).parent / "weights" / "blazepose"
 def blazepose():
     pytest.importorskip("ai_edge_litert")
     return BlazePose()
-
-
-@pytest.fixture(scope="module")
-def rendered():
-    "Pictures (2, 512, 512, 3) of somebody upright on a plain background, and COCO's joints (2, 17, 2) in them."
-    pytest.importorskip("warp")
-    body, config = (
-        load_body(),
-        SceneConfig(
-            others=(1.0,), occluded=0.0, clutter=0.0, cut=0.0, roll=0.0, elevation=(3.0, 0.0), margin=1.5, noise=0.0
-        ),
-    )
-    renderer, images, joints = Renderer(body, SIZE, "cpu"), [], []
-    for seed in range(2):
-        generator = torch.Generator().manual_seed(seed)
-        view = random_view(config, generator)
-        rotations = torch.eye(3).repeat(1, 22, 1, 1)
-        for joint, angle in ((16, -1.1), (17, 1.1)):
-            rotations[:, joint] = roma.euler_to_rotmat("z", torch.tensor([angle]))
-        rotations[:, 0] = view @ roma.euler_to_rotmat("y", torch.tensor([[0.5 - seed]]))
-        betas = torch.zeros(1, body.num_betas)
-        points = body.points("coco_17", rotations, betas)
-        scene = random_scene(points, view, config, generator)
-        plain = replace(
-            scene.backdrop,
-            pattern="gradient",
-            colours=torch.full((3, 3), 0.7),
-            roughness=(0.0, 1.0),
-            rectangles=torch.zeros(0, 7),
-        )
-        scene = replace(scene, backdrop=plain)
-        placed = body.vertices(rotations, betas) + scene.translations[:, None]
-        images.append(renderer.render(placed, scene).image)
-        joints.append(to_picture(points[0] + scene.translations[0], scene.box, SIZE) + 0.5)
-    return torch.stack(images), torch.stack(joints)
 
 
 def errors(person, true):
@@ -241,6 +200,28 @@ def test_evidence_by_both_roads(blazepose, rendered):
     model = probpose.load("poseflow")
     for found in (points, maps):
         assert model.sample(found, 3).isfinite().all()
+
+
+def test_people_are_followed_without_a_search(blazepose, rendered, monkeypatch):
+    (person,) = blazepose.detect(rendered[0][0])
+    moved = rendered[0][0].roll(12, 1)
+    monkeypatch.setattr(BlazePose, "find_people", lambda *_: pytest.fail("searched"))
+    (followed,) = blazepose.follow(moved, [person])
+    assert errors(followed, rendered[1][0] + torch.tensor([12.0, 0])).median() < 0.03
+    assert blazepose.follow(torch.full_like(moved, 128), [person]) == blazepose.follow(moved, []) == []
+
+
+def test_evidence_of_several_people_is_that_of_each(blazepose, rendered):
+    people = [blazepose.detect(image)[0] for image in rendered[0]]
+    whole = blazepose.evidence(people, heatmaps=True)
+    for row, person in enumerate(people):
+        assert (whole.heatmaps[row] - detections_of([person], True).heatmaps[0]).abs().max() < 1e-4
+
+
+def test_twins_give_the_same(blazepose, rendered):
+    for twin in blazepose.twins(2):
+        (mine,), (other,) = blazepose.detect(rendered[0][0]), twin.detect(rendered[0][0])
+        assert (mine.keypoints - other.keypoints).abs().nan_to_num().max() < 0.05
 
 
 def test_large_pictures(blazepose, rendered):

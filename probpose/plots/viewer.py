@@ -249,11 +249,11 @@ def _reach_out(part: tuple[int, int, int, int], extent: np.ndarray | None) -> li
 def _show_part(extent: np.ndarray | None, width: int, height: int) -> tuple[int, int, int, int]:
     "The part of a picture that is shown: left, top, right, bottom in whole pixels."
     if extent is not None:
-        left, top, right, bottom = (
-            int(np.clip(value, 0, limit)) for value, limit in zip(np.rint(extent), (width, height) * 2)
-        )
-        if left < right and top < bottom and (right - left) * (bottom - top) < 0.6 * width * height:
-            return left, top, right, bottom
+        low = np.clip(np.rint(extent[:2]), 0, (width, height)).astype(int)
+        high = np.clip(np.rint(extent[2:]), 0, (width, height)).astype(int)
+        inside, around = np.prod(high - low), np.prod(extent[2:] - extent[:2])
+        if around / 2 < inside < 0.6 * width * height:
+            return (*low.tolist(), *high.tolist())
     return 0, 0, width, height
 
 
@@ -283,6 +283,11 @@ def _label_frames(records: PoseRecords, first: Mapping[int, int]) -> list[str]:
     return [f"{frame}" + (f" ({frame / records.fps:.2f} s)" if records.fps else "") for frame in first]
 
 
+def _may_hold_pictures(source: str) -> bool:
+    "Whether a source is a photograph, a video or a folder by its name, and not a file of key points."
+    return bool(source) and Path(source).suffix.lower() in ("", *_PICTURE_SUFFIXES, *_VIDEO_SUFFIXES)
+
+
 def _find_place(records: PoseRecords, pictures: str | Path | None, near: str | Path) -> Path | None:
     "Where the pictures are; raises `DataFileError` where they are not where the caller says."
     if pictures is not None:
@@ -291,7 +296,7 @@ def _find_place(records: PoseRecords, pictures: str | Path | None, near: str | P
                 f"{pictures}: expected a folder, a picture or a video, but there is none; check the path"
             )
         return Path(pictures)
-    places = [Path(records.source), Path(near) / records.source] if records.source else []
+    places = [Path(records.source), Path(near) / records.source] if _may_hold_pictures(records.source) else []
     try:
         return next((place for place in places if place.exists()), None)
     except (OSError, ValueError):  # a name that no system takes
@@ -334,15 +339,16 @@ def _add_pictures(
 # %% ../../nbs/plots/12_viewer.ipynb #9bc1671e
 def _format_data(data: Mapping) -> str:
     "JSON that can stand inside of a script element, whatever the names in it."
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    text = text.encode("utf-8", "replace").decode()  # names of files need not be text
     return re.sub("[<>&]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _fill_page(title: str, data: Mapping) -> str:
     "The page with everything that it needs."
     template = resources.files("probpose").joinpath("assets", "viewer.html").read_text(encoding="utf-8")
-    title = html.escape(title.encode("utf-8", "replace").decode())
-    parts = {"title": title, "data": _format_data(data), "plotly": get_plotlyjs()}
+    title = title.encode("utf-8", "replace").decode()
+    parts = {"title": html.escape(title), "data": _format_data(data), "plotly": get_plotlyjs()}
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
 
 
@@ -442,7 +448,7 @@ def view_html(
     if place is not None:
         encoded, more = _add_pictures(frames, records, rows, place, pictures is not None)
         remarks += more
-    elif records.source:
+    elif _may_hold_pictures(records.source):
         remarks.append(f"{_name_of(records.source)} was not found, so that no picture is shown; --pictures says where.")
     data = _describe_result(records) | _describe_body() | {"rows": rows, "frames": list(frames.values())}
     data |= {"pictures": encoded, "largest_radius": max([1, *(max(row["radii"][1]) for row in rows if "radii" in row)])}

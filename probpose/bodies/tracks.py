@@ -40,6 +40,7 @@ class PoseRecords:
     fps: float | None = None  # frames per second; None: not known
     model: str = ""  # which weights
     seed: int | None = None  # of the hypotheses
+    source: str = ""  # path of the photograph, folder or video that the poses were made from
     more: Mapping[str, Tensor | np.ndarray] = field(default_factory=dict)  # (B, …) by name
 
     def __post_init__(self):

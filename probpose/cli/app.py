@@ -9,4 +9,5 @@ __all__ = []
 import probpose.cli.lift
 import probpose.cli.mesh
 import probpose.cli.train
+import probpose.cli.view
 from .shared import app

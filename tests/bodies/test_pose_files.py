@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import dataclasses
 import json
 import os
 import struct
@@ -11,9 +12,9 @@ import pandas as pd
 import pytest
 import torch
 
-from probpose.bodies.pose_files import POSE_SUFFIXES, check_output, write_poses
+from probpose.bodies.pose_files import POSE_SUFFIXES, check_output, read_poses, write_poses
 from probpose.bodies.tracks import PoseRecords
-from probpose.core.errors import ConfigError, DiskError
+from probpose.core.errors import ConfigError, DataFileError, DiskError
 from probpose.data.bvh import read_bvh
 from probpose.data.retargeting import to_h36m_17
 from probpose.geometry.skeletons import H36M_17
@@ -381,3 +382,92 @@ def test_checking_leaves_what_is_there(tmp_path):
     (tmp_path / "a.json").write_text("old")
     check_output(tmp_path / "a.json")
     assert (tmp_path / "a.json").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".json"])
+def test_reading_gives_back_what_was_written(crowd, tmp_path, suffix):
+    beliefs = {"keypoints": torch.rand(7, 16, 2), "covariance": torch.rand(7, 16, 2, 2), "flagged": np.arange(7) > 4}
+    beliefs["keypoints"][2, 3] = torch.nan
+    whole = dataclasses.replace(
+        crowd, source="clips/walk.mp4", more=dict(crowd.more) | beliefs | {"missing": NAMES[:7]}
+    )
+    write_poses(tmp_path / f"a{suffix}", whole)
+    again = read_poses(tmp_path / f"a{suffix}")
+    for name in ("mode", "poses", "log_prob", "radii"):
+        assert torch.equal(getattr(again, name), getattr(whole, name)), name
+    for name in ("frame", "person", "image"):
+        assert (getattr(again, name) == getattr(whole, name)).all(), name
+    assert (again.fps, again.model, again.seed, again.source) == (50.0, "diffpose", 3, "clips/walk.mp4")
+    assert list(again.more) == list(whole.more) and again.more["flagged"].dtype == bool
+    assert np.array_equal(again.more["keypoints"], beliefs["keypoints"], equal_nan=True)
+    assert again.more["covariance"].shape == (7, 16, 2, 2) and list(again.more["missing"]) == NAMES[:7]
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".json"])
+def test_the_least_that_a_result_holds(tmp_path, suffix):
+    write_poses(tmp_path / f"a{suffix}", PoseRecords(wander(3)))
+    again = read_poses(tmp_path / f"a{suffix}")
+    assert again.poses is None and again.radii is None and again.fps is None and again.source == "" and not again.more
+    np.savez(tmp_path / "b.npz", mode=wander(1).numpy())
+    assert len(read_poses(tmp_path / "b.npz")) == 1
+
+
+def test_damaged_files_are_refused(crowd, tmp_path):
+    whole, path = PoseRecords(wander(1), crowd.poses[:, :1]), tmp_path / "a.npz"
+    write_poses(path, whole)
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    broken = [content[:length] for length in rng.integers(0, len(content), 60)]
+    for place in rng.integers(0, len(content), 200):
+        broken.append(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+    for candidate in broken:
+        path.write_bytes(candidate)
+        try:
+            assert torch.equal(read_poses(path).mode, whole.mode)
+        except DataFileError as error:
+            assert str(path) in str(error)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "3",
+        "{}",
+        '{"rows": []}',
+        '{"rows": [{"mode": [[1, 2, 3]]}]}',
+        '{"rows": [{"mode": null}]}',
+        '{"rows": [{"mode": [[["a"]]]}]}',
+        '{"rows": [3]}',
+        "[" * 100_000,
+        "\x00\xff",
+        "PK",
+    ],
+)
+def test_foreign_files_are_refused(tmp_path, content):
+    (tmp_path / "a.json").write_text(content, encoding="latin-1")
+    with pytest.raises(DataFileError, match="expected a result"):
+        read_poses(tmp_path / "a.json")
+
+
+def test_foreign_arrays_are_refused(tmp_path):
+    mode = wander(2).numpy()
+    cases = {
+        "pickled": {"mode": mode, "more": np.array([{}, []], dtype=object)},
+        "no mode": {"poses": mode[None]},
+        "other rows": {"mode": mode, "radii": np.zeros((3, 17, 2))},
+        "other joints": {"mode": mode[:, :16]},
+        "not finite": {"mode": mode * np.nan},
+        "other units": {"mode": mode, "units": "millimetres"},
+        "other set": {"mode": mode, "skeleton": "coco_17"},
+        "other order": {"mode": mode, "joints": list(H36M_17.joints)[::-1]},
+        "twice": {"mode": mode, "frame": np.zeros(2, int)},
+        "words": {"mode": mode, "seed": np.array("x")},
+    }
+    for name, arrays in cases.items():
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+        with pytest.raises(DataFileError, match="expected a result"):
+            read_poses(tmp_path / f"{name}.npz")
+    for path in (tmp_path, tmp_path / "none.npz"):
+        with pytest.raises(DataFileError, match="cannot be read"):
+            read_poses(path)

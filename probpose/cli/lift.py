@@ -19,6 +19,7 @@ import torch
 import typer
 
 from .shared import Device, Seed, app, note, plain_errors, read_liftable_people
+from .view import View, write_view
 from ..core.checks import check_count
 from ..core.devices import make_generator, resolve_device, wants_progress
 from ..core.errors import ConfigError, DataFileError, DiskError
@@ -158,7 +159,6 @@ class _Rows:
         more["flagged"] = more["reprojection_percent"] > ALARM
         if not boxes.isnan().all():
             more["box"] = boxes
-        more["source"] = np.full(len(self), str(source))
         return PoseRecords(
             **values,
             **drawn,
@@ -166,6 +166,7 @@ class _Rows:
             person=person,
             image=np.array(self.labels["image"], dtype=str),
             fps=fps,
+            source=str(source),
             model=model,
             seed=seed,
             more=more,
@@ -348,12 +349,16 @@ def _refuse(options: dict[str, object], what: str) -> None:
         raise ConfigError(f"{', '.join(given)}: expected {what}; leave {'it' if len(given) == 1 else 'them'} out")
 
 
-def _write_rows(rows: _Rows, out: Path, source: Path, model: str, seed: int, fps: float | None) -> None:
-    "Write what was lifted, and say what is remarkable."
+def _write_rows(
+    rows: _Rows, out: Path, view: Path | None, source: Path, model: str, seed: int, fps: float | None
+) -> None:
+    "Write what was lifted, as a page too if one is wanted, and say what is remarkable."
     from probpose.bodies.pose_files import write_poses
 
-    for line in write_poses(out, rows.records(source, model, seed, fps)):
+    records = rows.records(source, model, seed, fps)
+    for line in write_poses(out, records):
         note(line)
+    write_view(view, records)
 
 
 def _describe_rows(rows: _Rows, tracked: bool) -> str:
@@ -426,7 +431,8 @@ def lift(
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
-    density: Annotated[bool, typer.Option("--density", help="also the log-density of every hypothesis (slow)")] = False,
+    density: Annotated[bool, typer.Option("--density", help="also the log-density of every hypothesis")] = False,
+    view: View = None,
 ):
     "Draw 3D hypotheses for people in pictures, or for 2D keypoints; the name of the output says the format."
     check_count(n)
@@ -476,7 +482,7 @@ def lift(
         return
     _sound_alarm(rows, _CAUSES if pictures is None else _CAUSES_IN_PICTURES)
     who, count = _describe_rows(rows, pictures is None or pictures.moving), len(rows)
-    _write_rows(rows, out, source, model, seed, fps)
+    _write_rows(rows, out, view, source, model, seed, fps)
     said = f"{n} hypotheses per {'frame' if unit == 'frame(s)' else 'person'}" if wish.n else "the mode as a motion"
     typer.echo(f"{out}: {said} for {who} of {total} {unit}; Human3.6M-17, metres, root-centred")
     if stopped is not None:

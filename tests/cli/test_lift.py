@@ -266,7 +266,7 @@ def test_the_evidence_is_written_in_pixels(run, tmp_path):
     covariance = np.delete(found["covariance"][0], right_wrist, 0)
     widths = np.sqrt(np.linalg.eigvalsh(covariance))
     assert (widths > 1).all() and (widths < 60).all() and np.isnan(found["covariance"][0, right_wrist]).all()
-    assert found["source"].tolist() == [str(file)]
+    assert str(found["source"]) == str(file)
 
 
 def test_an_interruption_keeps_what_was_done(run, clip, weights, tmp_path, monkeypatch):

@@ -285,36 +285,41 @@ def _find_pictures(folder: Path, name: str) -> Path:
     return found[0]
 
 
-def _read_frames(source: Path) -> Iterator[tuple[float | None, Tensor]]:  # seconds, (H, W, 3) uint8
-    "The frames of a video, upright, or the pictures of a folder in the order of their names."
+def _count_frames(source: Path) -> int:
+    "How many frames a video or a folder of pictures has; raises `DataFileError`."
     if source.is_dir():
-        for file in sorted(file for file in source.iterdir() if file.suffix.lower() in _PICTURES):
-            yield None, read_image(file)
-        return
+        return len(_list_pictures(source))
+    return sum(1 for _ in _decode(source))
+
+
+def _list_pictures(folder: Path) -> list[Path]:
+    "The pictures of a folder in the order of their names."
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in _PICTURES)
+
+
+def _decode(video: Path) -> Iterator:
+    "The frames of a video as PyAV has them; raises `DataFileError`, and `ConfigError` without the extra `photo`."
     av = import_optional("av", "photo")
     try:
-        with av.open(str(source)) as container:
-            for frame in container.decode(video=0):
-                pixels = np.rot90(frame.to_ndarray(format="rgb24"), round((frame.rotation or 0) / 90) % 4)
-                yield frame.time, torch.from_numpy(np.ascontiguousarray(pixels))
+        with av.open(str(video)) as container:
+            yield from container.decode(video=0)
     except (av.error.FFmpegError, IndexError) as error:
-        raise DataFileError(f"{source}: expected a video, and it cannot be read ({error})") from None
+        raise DataFileError(f"{video}: expected a video, and it cannot be read ({error})") from None
 
 
-def _detect_some(frames: Iterable, chosen: set[int], detector: BlazePose) -> tuple[dict, tuple[int, int], list]:
-    "People of the chosen frames by number, the size of the pictures, the times."
-    people, size, times = {}, None, []
-    for number, (time, picture) in enumerate(frames):
-        if number in chosen:
-            people[number] = _largest(detector.detect(picture))
-        shape = (picture.shape[1], picture.shape[0])
-        if size not in (None, shape):
-            raise DataFileError(f"frame {number}: expected pictures of one size, {size}, got {shape}")
-        size = shape
-        times.append(float(number) if time is None else float(time))
-    return people, size, times
+def _read_frames(source: Path, chosen: Sequence[int]) -> Iterator[tuple[float, Tensor]]:  # seconds, (H, W, 3) uint8
+    "The chosen frames of a video, upright, or pictures of a folder, whose numbers stand for seconds."
+    if source.is_dir():
+        files = _list_pictures(source)
+        yield from ((float(number), read_image(files[number])) for number in chosen)
+        return
+    wanted = set(chosen)
+    for number, frame in enumerate(_decode(source)):
+        if number in wanted:
+            pixels = np.rot90(frame.to_ndarray(format="rgb24"), round((frame.rotation or 0) / 90) % 4)
+            yield float(frame.time or 0), torch.from_numpy(np.ascontiguousarray(pixels))
 
-
+# %% ../../nbs/data/19_views.ipynb #3013f113
 def read_views(
     path: str | Path | None = None,  # the folder of the clip; None for PROBPOSE_PHOTOS
     size: int | None = None,  # how many moments, spread evenly; None: every frame
@@ -330,19 +335,23 @@ def read_views(
     if len(cameras) < 2:
         raise DataFileError(f"{folder}: expected at least two cameras, got {', '.join(cameras)}")
     sources = {name: _find_pictures(folder, name) for name in cameras}
-    counts = {name: sum(1 for _ in _read_frames(source)) for name, source in sources.items()}
-    moments = min(counts.values())
-    if not moments:
+    counts = {name: _count_frames(source) for name, source in sources.items()}
+    if not min(counts.values()):
         raise DataFileError(f"{folder}: expected frames of every camera, got {counts}")
-    chosen = choose_evenly(moments, size).tolist()
+    chosen = choose_evenly(min(counts.values()), size).tolist()
     total, columns, placed = hashlib.sha256(), [], []
     for name, source in sources.items():
-        people, shape, times = _detect_some(_read_frames(source), set(chosen), detector)
-        placed.append(resize_camera(cameras[name], shape))
-        columns.append([people[number] for number in chosen])
-        total.update(f"{name} {shape} {placed[-1]} {chosen}".encode())
-        for file in [source] if source.is_file() else sorted(source.iterdir()):
+        people, shapes, seconds = [], set(), []
+        for time, picture in _read_frames(source, chosen):
+            people.append(_largest(detector.detect(picture)))
+            shapes.add((picture.shape[1], picture.shape[0]))
+            seconds.append(time)
+        if len(shapes) != 1:
+            raise DataFileError(f"{source}: expected pictures of one size, got {sorted(shapes)}")
+        placed.append(resize_camera(cameras[name], shapes.pop()))
+        columns.append(people)
+        total.update(f"{name} {placed[-1]} {chosen}".encode())
+        for file in [source] if source.is_file() else _list_pictures(source):
             total.update(file.read_bytes())
     rows = tuple(zip(*columns))
-    seconds = tuple(times[number] for number in chosen)
-    return Views(stack_cameras(placed), tuple(cameras), rows, seconds, folder.name, total.hexdigest())
+    return Views(stack_cameras(placed), tuple(cameras), rows, tuple(seconds), folder.name, total.hexdigest())

@@ -10,7 +10,7 @@ __all__ = ['LIMBS_12', 'limbs_of', 'hip_centred', 'Views', 'triangulate_views', 
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,13 +21,12 @@ from torch import Tensor
 from ..bodies.body import load_body
 from ..core.checks import check_count
 from ..core.devices import make_generator
-from ..core.errors import ConfigError, DataFileError
+from ..core.errors import DataFileError
 from ..core.optional import import_optional
 from .calibrations import read_calibration, resize_camera
 from .frames import choose_evenly
 from .motions import load_motions
 from ..geometry.cameras import Camera, look_at_rotation
-from ..geometry.crops import to_picture
 from ..geometry.skeletons import BLAZEPOSE_33, COCO_17, H36M_17, Skeleton
 from ..geometry.triangulation import Triangulation, match_sides, stack_cameras, triangulate
 from ..rendering.renderer import Renderer
@@ -38,7 +37,11 @@ from ..vision.images import read_image
 # %% ../../nbs/data/19_views.ipynb #a9d024af
 LIMBS_12 = Skeleton(
     "limbs_12",
-    tuple(f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")),
+    tuple(
+        f"{side}_{part}"
+        for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+        for side in ("left", "right")
+    ),
     (-1, 0, 0, 1, 2, 3, 0, 1, 6, 7, 8, 9),
     tuple((i, i + 1) for i in range(0, 12, 2)),
     extra_links=((6, 7),),
@@ -107,7 +110,10 @@ _SHARE = 0.1  # of the box's side: views that are farther off are left out
 def _some_views(views: Views, chosen: Sequence[int]) -> tuple[Camera, Tensor, Tensor]:
     "Cameras, key points and scores of some views."
     there = list(chosen)
-    fields = {name: getattr(views.cameras, name)[there] for name in ("focal", "centre", "distortion", "rotation", "translation")}
+    fields = {
+        name: getattr(views.cameras, name)[there]
+        for name in ("focal", "centre", "distortion", "rotation", "translation")
+    }
     return replace(views.cameras, **fields), views.keypoints[:, there], views.scores[:, there]
 
 

@@ -191,7 +191,9 @@ def match_sides(
             cost = off.mean(1).nan_to_num(0.0, posinf=limit).clamp(max=limit) * (trust > 0).any(1)
             costs[first, second, exchanged] = cost[:, joints].sum(1)
     options = sorted(product((False, True), repeat=count), key=sum)
-    total = torch.stack([sum(costs[a, b, flips[a] != flips[b]] for a, b in combinations(range(count), 2)) for flips in options])
+    total = torch.stack(
+        [sum(costs[a, b, flips[a] != flips[b]] for a, b in combinations(range(count), 2)) for flips in options]
+    )
     best = (total * torch.tensor([1.0 + 1e-6 * sum(flips) for flips in options]).to(total)[:, None]).argmin(0)
     worth = total[0] > gain * total.gather(0, best[None])[0]
     return torch.tensor(options)[best] & worth[:, None]

@@ -6,7 +6,6 @@
 __all__ = ['JudgedPictures', 'judged_pictures', 'measure_answers', 'PhotographsRecipe', 'answer_pictures', 'skeleton_panels']
 
 # %% ../../nbs/studies/17_photographs.ipynb #0f928bfd
-import dataclasses
 import hashlib
 import warnings
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..core.checks import choose
 from ..core.errors import ConfigError
 from probpose.data.views import (
     LIMBS_12,

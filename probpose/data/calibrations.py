@@ -143,9 +143,11 @@ class _Storage(yaml.SafeLoader):
     "YAML as `cv2.FileStorage` writes it."
 
 
-_Storage.add_constructor(
-    "tag:yaml.org,2002:opencv-matrix", lambda loader, node: _as_matrix(loader.construct_mapping(node, deep=True))
-)
+def _construct_matrix(loader: yaml.SafeLoader, node: yaml.MappingNode) -> np.ndarray:
+    return _as_matrix(loader.construct_mapping(node, deep=True))
+
+
+_Storage.add_constructor("tag:yaml.org,2002:opencv-matrix", _construct_matrix)
 
 
 def _storage_yaml(text: str) -> dict:

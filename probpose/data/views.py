@@ -253,8 +253,8 @@ _VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 _WHERE = (
-    "a clip is a folder with a calibration (.qca.txt, .toml, .yml, .xml, .json) and a video or a folder of pictures for "
-    "each camera of it, under the camera's name; pass path= or set the environment variable PROBPOSE_PHOTOS. "
+    "a clip is a folder with a calibration (.qca.txt, .toml, .yml, .xml, .json) and a video or a folder of pictures "
+    "for each camera of it, under the camera's name; pass path= or set the environment variable PROBPOSE_PHOTOS. "
     "render_views needs no file"
 )
 

@@ -43,7 +43,7 @@ def straight_rays(cameras: Camera, pixels: Tensor) -> Tensor:  # pixels (N, V, J
 
 
 def project_everywhere(cameras: Camera, points: Tensor) -> tuple[Tensor, Tensor]:
-    "World points (..., J, 3) as pixels (..., V, J, 2) of all views, infinite where behind, and their depths (..., V, J)."
+    "Pixels (..., V, J, 2) of world points (..., J, 3) in all views, infinite where behind, and depths (..., V, J)."
     local = points[..., None, :, :] @ cameras.rotation.mT.to(points) + cameras.translation[:, None].to(points)
     depth = local[..., 2]
     rays = local[..., :2] / depth[..., None].clamp(min=1e-6)

@@ -7,7 +7,6 @@ __all__ = ['read_calibration', 'resize_camera']
 
 # %% ../../nbs/data/18_calibrations.ipynb #a123a41f
 import json
-import math
 import re
 import tomllib
 import xml.etree.ElementTree as ElementTree

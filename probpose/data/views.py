@@ -121,10 +121,13 @@ def triangulate_views(
     views: Views,
     without: int | None = None,  # a view that must not take part; None: all do
 ) -> tuple[Triangulation, Tensor]:  # of the joints of `LIMBS_12`; (T, V') bool: views whose sides were exchanged
-    """The person in the world from the views' key points, sides matched; raises as `triangulate`.
+    """The person in the world from the views' key points, sides matched.
 
-    Errors and views are those that take part, in their order.
+    Errors and views are those that take part, in their order. Raises `ConfigError` where nobody was found at all, and
+    as `triangulate`.
     """
+    if views.sides.isnan().all():
+        raise ConfigError(f"{views.source}: expected somebody in at least one picture, got none")
     chosen = [view for view in range(len(views.names)) if view != without]
     cameras, keypoints, scores = _some_views(views, chosen)
     limit = _SHARE * float(views.sides.nanmedian())

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..bodies.body import load_body
 from ..core.checks import check_count
 from ..core.devices import make_generator
-from ..core.errors import DataFileError
+from ..core.errors import ConfigError, DataFileError
 from ..core.optional import import_optional
 from .calibrations import read_calibration, resize_camera
 from .frames import choose_evenly

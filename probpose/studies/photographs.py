@@ -294,7 +294,7 @@ def _over_time(table: pd.DataFrame, pictures: JudgedPictures, views: Views) -> d
     rows = table[(table["metric"] == "pa_mpjpe") & (table["statistic"] == "mode")].copy()
     rows["seconds"] = [round(views.seconds[int(pictures.moment[i])], 3) for i in rows["picture"]]
     rows["exchanged"] = rows["exchanged"].astype(int)
-    return list_columns(rows.round(1), "view", "seconds", "value", "exchanged")
+    return list_columns(rows.round({"value": 1}), "view", "seconds", "value", "exchanged")
 
 
 def _some_skeletons(

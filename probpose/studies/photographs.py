@@ -202,6 +202,7 @@ class PhotographsRecipe(Recipe):
 
     chapter = "photographs"
     variants = ("views", "blazepose", "poseflow", "diffpose", "elepose")
+    keeps = False  # nothing is trained, so that nothing is saved by keeping what older code measured
 
     def load_frames(self, run: Runner, split: str) -> Views:
         "The clip, or rendered people; the same for every split, because nothing is trained."

@@ -24,8 +24,9 @@ def absolute(path):
 
 if "path" in config:
     config["path"] = absolute(config["path"])
-if os.environ.get("PROBPOSE_CMU"):
-    os.environ["PROBPOSE_CMU"] = absolute(os.environ["PROBPOSE_CMU"])
+for folder in ("PROBPOSE_CMU", "PROBPOSE_PHOTOS"):
+    if os.environ.get(folder):
+        os.environ[folder] = absolute(os.environ[folder])
 CHOSEN = {name: config[name] for name in ("tier", "dataset", "seed", "path", "device") if name in config}
 PARAMETERS = {"tier": "smoke", "dataset": "synthetic", "seed": 0} | CHOSEN
 

@@ -182,6 +182,12 @@ STUDIES = {
         },
     ),
     "speed": StudyEntry("probpose.studies.speed:SpeedRecipe", datasets=("synthetic",), seeds=(0,)),
+    "photographs": StudyEntry(
+        "probpose.studies.photographs:PhotographsRecipe",
+        datasets=("photos",),
+        seeds=(0,),
+        changes={"smoke": {"test_frames": 4}, "laptop": {"test_frames": None}, "full": {"test_frames": None}},
+    ),
 }
 
 # %% ../../nbs/studies/01_plans.ipynb #e8adf076

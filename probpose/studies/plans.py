@@ -172,7 +172,6 @@ STUDIES = {
     "shipped": StudyEntry(
         "probpose.studies.shipped:ShippedRecipe",
         seeds=(0,),
-        after=("poseflow", "diffpose"),  # whose weights it compares with
         changes={
             "smoke": dict(
                 train_frames=64, test_frames=16, hard_frames=12, transfer_frames=16, iterations=4, hypotheses=12

@@ -152,7 +152,7 @@ def map_tiles(
     rows: int,  # at most this many rows in a tile
     device: torch.device,  # where the work is done
 ) -> Tensor:  # (M, B, ...)
-    "What the work gives for every tile, put together; on a processor one thread to a tile, unless gradients are wanted."
+    "What the work gives for every tile, put together; on a processor a thread to a tile where no gradient is wanted."
     parts = [*tiles(shape, rows)]
     workers = min(torch.get_num_threads(), len(parts))
     if device.type == "cpu" and workers > 1 and not torch.is_grad_enabled():

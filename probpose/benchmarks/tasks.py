@@ -150,7 +150,7 @@ def time_density(
     plan: SpeedPlan, data: PoseDataset, device: str | torch.device = "cpu"
 ) -> pd.DataFrame:  # a row per round
     "Exact densities of hypotheses: the library's against forward derivatives of FrEIA's graph."
-    model = PoseFlow(poseflow_config(plan.model)).to(device).eval()
+    model = load_pretrained("poseflow").to(device)
     plain, people = PlainPoseFlow(model), data[: plan.people].detections.to(device)
     poses = model.sample(people, plan.drawn, make_generator(0)).clone()
     sides = {
@@ -169,7 +169,7 @@ def time_lifting(
     plan: SpeedPlan, data: PoseDataset, device: str | torch.device = "cpu"
 ) -> pd.DataFrame:  # a row per round
     "A clip of one person, from key points to an answer: all frames at once against one after the other."
-    model = PoseFlow(poseflow_config(plan.model)).to(device).eval()
+    model = load_pretrained("poseflow").to(device)
     seen, plain = data[: plan.clip].detections, PlainPoseFlow(model)
 
     def lift_together() -> Tensor:
@@ -197,7 +197,7 @@ def time_photographs(
         nothing = pd.DataFrame(index=pd.RangeIndex(0, name="round"))
         return _label_rounds("photographs", nothing, {"plain": 0.0, "fast": 0.0}, "")
     pictures = render_pictures((0, plan.photos))["images"]
-    model, detector = PoseFlow(poseflow_config(plan.model)).to(device).eval(), BlazePose()
+    model, detector = load_pretrained("poseflow").to(device), BlazePose()
     used = conversion_matrix("blazepose_33", "mpii_16", True) != 0
 
     def predict_in_turn() -> list[PosePrediction]:

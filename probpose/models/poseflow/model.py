@@ -99,7 +99,7 @@ def _nearest_shift(
     y: Tensor,  # (32, R)
     steps: int = 12,
 ) -> tuple[Tensor, Tensor]:  # translations (3, R) in metres, and the flow's image there (48, R)
-    "Translations that bring vectors nearest to their fibre, by damped Gauss–Newton steps with slopes over a millimetre."
+    "Translations that bring vectors nearest to their fibre: damped Gauss–Newton, slopes over a millimetre."
     best, damping = torch.zeros_like(vectors[:3]), torch.full_like(vectors[0], 1e-6)
     here, axes = _flow_image(blocks, vectors, best), 1e-3 * torch.eye(3).to(vectors)[..., None]
     for _ in range(steps):

@@ -25,7 +25,12 @@ def scored(name, score=0.9):
 
 
 def write_halpe(path):
-    person = {"image_id": "0.jpg", "category_id": 1, "keypoints": scored("halpe_26", 1.3).ravel().tolist(), "score": 3.1}
+    person = {
+        "image_id": "0.jpg",
+        "category_id": 1,
+        "keypoints": scored("halpe_26", 1.3).ravel().tolist(),
+        "score": 3.1,
+    }
     path.write_text(json.dumps([person]))
 
 

@@ -335,7 +335,9 @@ def test_rows_that_lie_on_each_other_are_a_clip(write, tmp_path, kind):
     def saved(rows):
         rows = np.array(rows)
         if kind == "json":
-            return write({"keypoints": [[[None if np.isnan(x) else x for x in p] for p in one] for one in rows.tolist()]})
+            return write(
+                {"keypoints": [[[None if np.isnan(x) else x for x in p] for p in one] for one in rows.tolist()]}
+            )
         np.savez(tmp_path / "a.npz", keypoints=rows)
         return tmp_path / "a.npz"
 

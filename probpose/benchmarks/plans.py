@@ -30,9 +30,11 @@ class SpeedPlan:
     alone: int = 100  # bodies that are drawn for one image
     pictures: int = 64  # that are rendered in a round
     pixels: int = 256  # side of them
+    clip: int = 240  # frames of a clip that is lifted
+    photos: int = 8  # pictures in which people are looked for
 
 # %% ../../nbs/benchmarks/04_plans.ipynb #415f7d4f
-_FEW = dict(people=2, drawn=10, judged=4, posed=4, bodies=2, alone=5, pictures=2, pixels=64)
+_FEW = dict(people=2, drawn=10, judged=4, posed=4, bodies=2, alone=5, pictures=2, pixels=64, clip=3, photos=2)
 
 SPEED_PLANS = {
     "smoke": SpeedPlan("smoke", 4, 64, 1, 3, 0.0, 128, 1, **_FEW),
@@ -43,6 +45,12 @@ SPEED_PLANS = {
 # %% ../../nbs/benchmarks/04_plans.ipynb #1e25edf6
 TASKS = {
     "sampling": ("hypotheses of a batch", "FrEIA's inverse graph, condition repeated"),
+    "density": (
+        "exact densities of hypotheses",
+        "FrEIA's graphs, condition repeated, numerical steps, a forward derivative for each latent",
+    ),
+    "lifting": ("a clip: key points, hypotheses, mode, radii", "one frame after the other, FrEIA's graph"),
+    "photographs": ("one photograph, pixels to hypotheses", "one picture after the other"),
     "training": ("full training iteration", "FrEIA's graphs, all hypotheses with gradient, double autograd"),
     "diffpose_sampling": ("hypotheses by diffusion", "condition embedded for every hypothesis, joined in every step"),
     "diffpose_sampling_steps": (
@@ -78,6 +86,7 @@ TASKS = {
 # %% ../../nbs/benchmarks/04_plans.ipynb #927bcb2c
 TARGETS = {
     "sampling": 4.0,
+    "density": 10.0,
     "training": 2.5,
     "diffpose_sampling": 3.0,
     "few_steps": 10.0,
@@ -90,4 +99,4 @@ TARGETS = {
     "pa_mpjpe": 3.0,
 }
 
-RATES = {"rendering": 60.0}  # targets that are no ratios: how many a second
+RATES = {"rendering": 60.0, "photographs": 25.0}  # targets that are no ratios: how many a second

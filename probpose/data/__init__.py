@@ -15,12 +15,25 @@ from .cameras import CameraConfig
 from .cmu import read_split
 from .dataset import PoseDataset, photograph_frames
 from .everyday import EVERYDAY
-from .frames import choose_evenly
+from .frames import Frames, choose_evenly
 from .synthetic import draw_people
 from ..evidence.simulated import DetectorConfig
 
 # %% ../../nbs/data/17_by_name.ipynb #385e6fa9
-DATASETS = ("synthetic", "everyday", "cmu")
+def _read_cmu(split: str, seed: int, path: str | Path | None, scale: float | None) -> Frames:
+    return read_split(split, path, scale)
+
+
+def _draw_synthetic(split: str, seed: int, path: str | Path | None, scale: float | None) -> Frames:
+    return draw_people(split, seed, recipes=ACTIVITIES)
+
+
+def _draw_everyday(split: str, seed: int, path: str | Path | None, scale: float | None) -> Frames:
+    return draw_people(split, seed, recipes=EVERYDAY)
+
+
+# what gives the frames of "train" and "test", from a seed, a path and metres per unit of length
+DATASETS = {"synthetic": _draw_synthetic, "everyday": _draw_everyday, "cmu": _read_cmu}
 
 LICENSED = {
     "h36m": "Human3.6M: vision.imar.ro/human3.6m",
@@ -52,6 +65,7 @@ def load(
     cache: bool = True,  # keep the result in `$PROBPOSE_CACHE`, and look there first
     cameras: CameraConfig = CameraConfig(),  # how cameras stand and crops are cut
     detector: DetectorConfig = DetectorConfig(),  # how the simulated detector hesitates
+    scale: float | None = None,  # metres per unit of length of CMU's raw files; None: centimetres in BVH, ASF says it
 ) -> PoseDataset:
     """Poses with simulated detections, the same for the same arguments.
 
@@ -60,10 +74,7 @@ def load(
     _check_name(name)
     choose(split, ("train", "test", "hard"), "split")
     source = "test" if split == "hard" else split
-    if name == "cmu":
-        frames = read_split(source, path)
-    else:
-        frames = draw_people(source, seed, recipes=EVERYDAY if name == "everyday" else ACTIVITIES)
+    frames = DATASETS[name](source, seed, path, scale)
     chosen = choose_evenly(len(frames), size)
     if split != "hard":
         return photograph_frames(frames[chosen], cameras, detector, seed, name, split, cache)

@@ -6,18 +6,20 @@
 __all__ = ['TEST_SUBJECTS', 'FILE_NAME', 'find_cmu', 'read_npz', 'read_split', 'cmu_frames']
 
 # %% ../../nbs/data/12_cmu.ipynb #a796ec99
+import math
 import os
 import re
 import warnings
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ..core.checks import choose
-from ..core.errors import DataFileError, UnknownNameError
-from .acclaim import read_amc
+from ..core.errors import ConfigError, DataFileError, UnknownNameError
+from .acclaim import read_amc, read_asf
 from .bvh import read_bvh
 from .frames import Frames
 from .mocap import Motion
@@ -188,10 +190,10 @@ def _read_index(
     return {match[1]: match[2].strip() for match in found if match}
 
 
-def _read_take(path: Path) -> Motion:
-    "One raw file, with its skeleton, at its own rate."
+def _read_take(path: Path, scale: float | None = None) -> Motion:
+    "One raw file, with its skeleton, at its own rate; `scale` as in `read_raw`."
     if path.suffix.lower() == ".bvh":
-        return read_bvh(path)
+        return read_bvh(path) if scale is None else read_bvh(path, scale)
     candidates = [path.with_suffix(".asf"), path.with_name(path.stem.split("_")[0] + ".asf")]
     skeleton = next((c for c in candidates if c.is_file()), None)
     if skeleton is None:
@@ -199,7 +201,10 @@ def _read_take(path: Path) -> Motion:
             f"{path}: expected its skeleton {candidates[0].name} or {candidates[1].name} beside it, found neither; get "
             "the subject's .asf from mocap.cs.cmu.edu"
         )
-    return read_amc(path, skeleton)
+    rig = read_asf(skeleton)
+    if scale is not None:
+        rig = replace(rig, offsets=rig.offsets * (scale / rig.scale), scale=scale)
+    return read_amc(path, rig)
 
 # %% ../../nbs/data/12_cmu.ipynb #917354c5
 _BLENDED = 5 / 120  # seconds at the beginning of a take of cgspeed's figure
@@ -209,12 +214,15 @@ def read_raw(
     folder: str | Path,  # searched with its subfolders for .amc and .bvh files
     descriptions: dict[str, str] | None = None,  # take → description; None: from *INDEX* in the folder or the one above
     rate: float = 30.0,  # frames per second that are kept
+    scale: float | None = None,  # metres per unit of length; None: centimetres in BVH, what an ASF says
 ) -> Frames:
     """All takes of a folder of ASF/AMC and BVH files, in the order of their names.
 
     Takes that are too short for one frame are left out with a `UserWarning`. Raises `DataFileError`, also when no take
-    is long enough. The subject is what stands before the underscore.
+    is long enough, and `ConfigError` for a scale that is no length. The subject is what stands before the underscore.
     """
+    if scale is not None and not 0 < scale < math.inf:
+        raise ConfigError(f"scale: expected metres per unit of length, such as 0.001 for millimetres, got {scale!r}")
     folder = Path(folder)
     takes = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".amc", ".bvh"))
     if not takes:
@@ -224,7 +232,7 @@ def read_raw(
         descriptions = _read_index(index[0]) if index else {}
     poses, labels, short = [], [], []
     for take in takes:
-        motion = _read_take(take)
+        motion = _read_take(take, scale)
         kept = motion.resample(rate, start=_BLENDED if is_common_figure(motion.rig) else 0.0)
         if not len(kept):
             short.append(f"{take.name} ({len(motion)} frames of {1 / motion.fps:.4g} s)")
@@ -245,10 +253,11 @@ def read_raw(
 def read_split(
     split: str,  # "train", "test" or "all"
     path: str | Path | None,  # the npz, its folder, a folder of raw files; None: PROBPOSE_CMU
+    scale: float | None = None,  # metres per unit of length of raw files, see `read_raw`
 ) -> Frames:
     "The frames of a split; raises `DataFileError`. Trusts the split's name, see `cmu_frames`."
     found = find_cmu(path)
-    frames = read_raw(found) if found.is_dir() else read_npz(found)
+    frames = read_raw(found, scale=scale) if found.is_dir() else read_npz(found)
     if split == "all":
         return frames
     wanted = TRAIN_SUBJECTS if split == "train" else TEST_SUBJECTS

@@ -136,7 +136,7 @@ class Coupling(NamedTuple):
     later: tuple[tuple[Tensor, Tensor], ...]  # weight and bias of every further layer
     clamp: float | None  # alpha of an affine coupling; None for an additive one
 
-    def of(self, images: slice) -> "Coupling":
+    def of(self, images: slice | Tensor) -> "Coupling":
         "The same network for some of the images."
         return self._replace(image=self.image[images])
 
@@ -157,7 +157,7 @@ class CouplingBlock(NamedTuple):
     perm: Tensor  # (D,)
     perm_inv: Tensor  # (D,)
 
-    def of(self, images: slice) -> "CouplingBlock":
+    def of(self, images: slice | Tensor) -> "CouplingBlock":
         "The same block for some of the images."
         return self._replace(left=self.left.of(images), right=self.right.of(images))
 

@@ -4,9 +4,11 @@
 
 # %% auto #0
 __all__ = ['check_heatmaps', 'check_map_values', 'argmax_pixels', 'keypoints_from_heatmaps', 'subpixel_keypoints',
-           'sample_heatmaps']
+           'sample_heatmaps', 'heatmaps_from_simcc']
 
 # %% ../../nbs/evidence/02_maps.ipynb #19ffccb5
+import math
+
 import torch
 from torch import Tensor
 
@@ -110,3 +112,21 @@ def sample_heatmaps(
     if jitter:
         xy += torch.rand(xy.shape, generator=generator, dtype=xy.dtype, device=xy.device) - 0.5
     return xy.reshape(n, *maps.shape[:-2], 2)
+
+# %% ../../nbs/evidence/02_maps.ipynb #82cc9cac
+def heatmaps_from_simcc(
+    x: Tensor,  # (..., J, W) how likely each column is
+    y: Tensor,  # (..., J, H) how likely each row is, in bins as wide as the columns
+    size: int = 64,  # side of the maps; the longer axis fills it, the other one is followed by zeros
+) -> Tensor:  # (..., J, size, size)
+    "Maps of detectors that classify coordinates, as outer products; raises `ShapeError` and `NotFiniteError`."
+    if x.shape[:-1] != y.shape[:-1] or x.ndim < 2:
+        raise ShapeError(f"simcc: expected x (..., J, W) and y (..., J, H), got {tuple(x.shape)} and {tuple(y.shape)}")
+    axes = [check_finite(axis, name).clamp(min=0) for axis, name in ((x, "x"), (y, "y"))]
+    step = math.ceil(max(x.shape[-1], y.shape[-1]) / check_count(size, "size"))
+    peak = torch.minimum(*(axis.amax(-1) for axis in axes))
+    bins = []
+    for axis in axes:
+        whole = torch.nn.functional.pad(axis, (0, size * step - axis.shape[-1])).unflatten(-1, (size, step)).mean(-1)
+        bins.append(whole / whole.amax(-1, keepdim=True).clamp(min=torch.finfo(whole.dtype).tiny))
+    return peak[..., None, None] * bins[1][..., :, None] * bins[0][..., None, :]

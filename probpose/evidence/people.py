@@ -132,7 +132,7 @@ def scale_shares(
     if image_size is None:
         raise ConfigError(
             f"keypoints: expected pixels of the image, got numbers between {low:.2g} and {high:.2g}; if they are "
-            "shares of its sides, give the image size, or multiply by width and height"
+            "shares of its sides, give the image size (--image-size 1280x720), or multiply by width and height"
         )
     if len(image_size) != 2 or not min(image_size) > 1:
         raise ConfigError(f"image_size: expected width and height in pixels, got {image_size!r}")
@@ -140,6 +140,9 @@ def scale_shares(
     return points * sides, sides
 
 # %% ../../nbs/evidence/09_people.ipynb #6103486e
+ASK = "skeleton (--skeleton on the command line)"  # how a caller names the order of the joints
+
+# %% ../../nbs/evidence/09_people.ipynb #2cac6187
 def infer_skeleton(
     joints: int,  # how many
     asked: str | None = None,  # what the caller says
@@ -151,7 +154,7 @@ def infer_skeleton(
         if find_skeleton(name).num_joints != joints:
             raise ShapeError(
                 f"keypoints: expected the {find_skeleton(name).num_joints} joints of {name}, got {joints}; name their "
-                "order with skeleton"
+                f"order with {ASK}"
             )
         return name
     fitting = [body.name for body in SKELETONS.values() if body.num_joints == joints]
@@ -159,7 +162,7 @@ def infer_skeleton(
         known = ", ".join(fitting) if fitting else ", ".join(f"{b.name}" for b in SKELETONS.values())
         raise SkeletonError(
             f"keypoints: {joints} joints {'fit several joint sets' if fitting else 'fit no joint set'} "
-            f"({known}); name the order with skeleton"
+            f"({known}); name the order with {ASK}"
         )
     return fitting[0]
 
@@ -196,7 +199,7 @@ def match_joints(
     if best is None:
         raise SkeletonError(
             f"keypoints: the joints {', '.join(names)} are not those of {asked or 'one of our sets'}; rename them as "
-            "in one, such as nose, left_eye, … of coco_17, or name a set that has some of them with skeleton"
+            f"in one, such as nose, left_eye, … of coco_17, or name a set that has some of them with {ASK}"
         )
     rest = [name for i, name in enumerate(names) if i not in best[1]]
     return *best, [f"left out, as {best[0]} has no such joint: {', '.join(rest)}"] if rest else []
@@ -260,7 +263,7 @@ def gather_people(
     if counts and content.open_ended and skeleton is None:
         raise SkeletonError(
             f"keypoints: joints are numbered from 0 to {counts[0] - 1}, and the last ones may be missing, so that "
-            "their order is not certain; name the joint set with skeleton"
+            f"their order is not certain; name the joint set with {ASK}"
         )
     name = infer_skeleton(counts[0], skeleton, content.skeleton) if counts else name
     body, notes = find_skeleton(name), list(content.notes)

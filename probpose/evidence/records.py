@@ -348,8 +348,28 @@ def nest_rows(
         for i, one in enumerate(values)
     ]
     if frames is None and len(people) > 1:
-        notes.append(f"{len(people)} rows without a frame were taken as people of one image; add 'frame' for a clip")
+        if names is None and _lie_on_each_other(people):
+            for frame, one in enumerate(people):
+                one.frame = frame
+            what = "lie on each other and were taken as frames of one person; add 'frame' if they are not"
+        else:
+            what = "were taken as people of one image; add 'frame' for a clip"
+        notes.append(f"{len(people)} rows without a frame {what}")
     return FileContent(people, notes=notes)
+
+
+def _lie_on_each_other(people: Sequence[Sighting]) -> bool:
+    "Whether each row is the one before it, moved by less than a tenth of its size: no two people stand like this."
+    for one, other in zip(people, people[1:]):
+        if one.points.shape != other.points.shape:
+            return False
+        found = ~np.isnan(one.points + other.points).any(1)
+        for sighting in (one, other):
+            found &= True if sighting.scores is None else sighting.scores > 0
+        here, there = one.points[found], other.points[found]
+        if len(here) < 3 or not np.median(np.linalg.norm(here - there, axis=1)) < 0.1 * np.ptp(here, axis=0).max():
+            return False
+    return True
 
 
 def _check_rows(name: str, given: Sequence | None, rows: Sequence) -> None:

@@ -16,14 +16,17 @@ from ..benchmarks.report import speedups
 from probpose.benchmarks.tasks import (
     time_body_points,
     time_components,
+    time_density,
     time_diffusion_sampling,
     time_diffusion_training,
     time_few_steps,
     time_gaussian_fitting,
     time_humr_training,
     time_inference,
+    time_lifting,
     time_lifting_training,
     time_one_image,
+    time_photographs,
     time_rendering,
     time_sampling,
     time_scores,
@@ -43,6 +46,9 @@ from .runner import Runner
 # %% ../../nbs/studies/15_speed.ipynb #3837ecf1
 _BENCHMARKS = (
     time_sampling,
+    time_density,
+    time_lifting,
+    time_photographs,
     time_training,
     time_diffusion_sampling,
     time_few_steps,
@@ -96,7 +102,8 @@ class SpeedRecipe(Recipe):
     def measure(self, run: Runner, variant: str, model: None) -> tuple[list[dict], dict]:
         "Times of one image, speed-ups and rates, and all rounds behind them."
         plan, data, device = run.plan, run.train_data, run.device
-        runs = pd.concat([benchmark(plan, data, device) for benchmark in _BENCHMARKS], ignore_index=True)
+        parts = [benchmark(plan, data, device) for benchmark in _BENCHMARKS]
+        runs = pd.concat([part for part in parts if len(part)], ignore_index=True)
         inference = time_inference(plan, data, device)
         limits = {
             "peak": matmul_peak(plan.matrix, device=device),
@@ -107,7 +114,7 @@ class SpeedRecipe(Recipe):
             record(row.task, "speedup", row.ratio, count=row.rounds, stderr=row.error)
             for row in speedups(runs).itertuples()
         ]
-        rates = [_rate_record(task, runs[runs["task"] == task]) for task in RATES]
+        rates = [_rate_record(task, part) for task, part in runs[runs["task"].isin(RATES)].groupby("task", sort=False)]
         curves = {name: table.to_dict("list") for name, table in {"runs": runs, "inference": inference}.items()}
         curves["limits"] = {"name": list(limits), "value": list(limits.values())}
         return times + ratios + rates, curves

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from probpose.core.errors import DataFileError
+from probpose.core.errors import ConfigError, DataFileError
 from probpose.data import load
 from probpose.data.cmu import FAMILIES, TEST_SUBJECTS, TRAIN_SUBJECTS, action_family, cmu_frames, read_npz, read_raw
 from probpose.geometry.skeletons import H36M_17
@@ -195,3 +195,26 @@ def test_a_body_of_impossible_size_is_refused_with_its_unit(tmp_path, factor, un
     write_take(tmp_path / "06_01.bvh", 9, 30, factor)
     with pytest.raises(DataFileError, match=f"06_01.*(likely|or) {unit}"):
         read_raw(tmp_path)
+
+
+def test_files_in_other_units_are_read_by_their_scale(tmp_path):
+    for folder in ("metres", "centimetres"):
+        (tmp_path / folder).mkdir()
+    write_take(tmp_path / "metres" / "06_01.bvh", 40, 30, 0.01)
+    write_take(tmp_path / "centimetres" / "06_01.bvh", 40, 30)
+    in_metres, wanted = read_raw(tmp_path / "metres", scale=1.0), read_raw(tmp_path / "centimetres")
+    assert torch.allclose(in_metres.poses, wanted.poses, atol=1e-3)
+    whole = load("cmu", "test", path=tmp_path / "metres", scale=1.0, cache=False)
+    assert len(whole) == len(wanted)
+    with pytest.raises(DataFileError, match="scale=1"):
+        load("cmu", "test", path=tmp_path / "metres", cache=False)
+    for scale in (0, -1.0, float("nan")):
+        with pytest.raises(ConfigError, match="metres per unit"):
+            read_raw(tmp_path / "metres", scale=scale)
+
+
+def test_a_scale_goes_before_the_units_of_a_skeleton(cmu_raw, tmp_path):
+    for file in cmu_raw.rglob("*.a?[fc]"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    wanted = read_raw(tmp_path)
+    assert torch.allclose(read_raw(tmp_path, scale=0.0254 / 0.45).poses, wanted.poses, atol=1e-5)

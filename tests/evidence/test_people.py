@@ -328,3 +328,36 @@ def test_nonsense_is_refused_by_type(write, content, ending):
         assert f"a.{ending}" in str(error) and "keypoints" in str(error)
     else:
         assert len(people) == 0, "an empty file of labels is a frame without anybody"
+
+
+@pytest.mark.parametrize("kind", ["json", "npz"])
+def test_rows_that_lie_on_each_other_are_a_clip(write, tmp_path, kind):
+    def saved(rows):
+        rows = np.array(rows)
+        if kind == "json":
+            return write(
+                {"keypoints": [[[None if np.isnan(x) else x for x in p] for p in one] for one in rows.tolist()]}
+            )
+        np.savez(tmp_path / "a.npz", keypoints=rows)
+        return tmp_path / "a.npz"
+
+    walk = [COCO + [6 * k, 0] for k in range(4)]
+    walk[2] = np.where(np.arange(17)[:, None] == 9, np.nan, walk[2])
+    clip = read_people(saved(walk), "coco_17")
+    assert clip.frame.tolist() == [0, 1, 2, 3] and set(clip.person) == {"0"} and noted(clip, "frames of one person")
+    crowd = read_people(saved([COCO, COCO + [150, 20], COCO + [0, 4]]), "coco_17")
+    assert set(crowd.frame) == {0} and crowd.person.tolist() == ["0", "1", "2"] and noted(crowd, "people of one image")
+
+
+def test_refusals_name_the_option_of_the_command_line(write):
+    with pytest.raises(SkeletonError, match="--skeleton"):
+        read_people(write({"keypoints": COCO.tolist()}))
+    with pytest.raises(SkeletonError, match="--skeleton"):
+        read_people(write("joint,x,y\n" + "".join(f"{k},{k},{k * k}\n" for k in range(16)), "a.csv"))
+    with pytest.raises(ConfigError, match="--image-size"):
+        read_people(write({"keypoints": (COCO / SIZE).tolist()}), "coco_17")
+
+
+def test_sixteen_joints_are_mpiis_where_none_can_be_missing(write):
+    points = points_of("mpii_16")
+    assert read_people(write({"keypoints": points.tolist()})).skeleton == "mpii_16"

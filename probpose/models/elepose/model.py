@@ -156,11 +156,14 @@ class ElePose(PosePosterior):
         "What the network sees of detections `(B, 34)`; warns of people whose size was never seen in training."
         self._check_trained()
         x = self.features(PoseBatch(self._own(detections)))["x"]
-        share = float(bone_lengths(x.unflatten(1, (17, 2))).mean()) * self.config.depth / _USUAL_BONE if len(x) else 1.0
-        if not 0.5 < share < 2:
+        shares = bone_lengths(x.unflatten(1, (17, 2))).mean(-1) * self.config.depth / _USUAL_BONE
+        odd = shares[(shares < 0.4) | (shares > 2.5)]  # of people at any pose and place 0.5 to 1.8
+        if len(odd):
             warnings.warn(
-                f"2D poses are {share:.2g} times as large as those this ElePose was trained on; poses will be wrong: "
-                "call adapt_unit(detections) with poses of your own images first",
+                f"2D poses of {len(odd)} of {len(x)} people are {float(odd.min()):.2g} to {float(odd.max()):.2g} times "
+                "as large as those this ElePose was trained on; their poses will be wrong: call adapt_unit(detections) "
+                "with poses of your own images first, or take a model that looks at a crop of each person "
+                "(--model poseflow or --model diffpose)",
                 stacklevel=4,
             )
         return x

@@ -6,8 +6,6 @@
 __all__ = ['LATENT', 'critic_joints', 'PoseFlow']
 
 # %% ../../../nbs/models/poseflow/03_model.ipynb #5b82e6f5
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +13,8 @@ from ...core.batches import FeatureBatch
 from ...core.checks import choose
 from ...core.devices import seeded
 from ...core.errors import ConfigError
-from ...distributions.fibres import fibre_log_density
+from ...distributions.couplings import CouplingBlock, read_blocks, rows_per_tile, run_forward
+from ...distributions.fibres import fibre_log_density, forward_with_tangents, map_tiles
 from ...distributions.flows import CouplingFlow, check_flow_output
 from ...evidence.detections import Detections
 from ...geometry.alignment import root_centre
@@ -38,31 +37,96 @@ def _shift(translation: Tensor) -> Tensor:
     return translation.repeat_interleave(16, dim=-1)
 
 
-@torch.no_grad()
-def _nearest_shift(
-    flow: CouplingFlow, vectors: Tensor, condition: Tensor, y: Tensor, steps: int, difference: float = 1e-3
-) -> Tensor:
-    """Translations (R, 3), metres, that bring vectors (R, 48) nearest to the fibre of y: damped Gauss–Newton with
-    numerical derivatives.
-    """
+def _flow_image(blocks: list[CouplingBlock], vectors: Tensor, at: Tensor) -> Tensor:
+    "What the way forward makes (48, R) of vectors (48, R), image-major, translated by `at` (3, R) metres."
+    return run_forward(blocks, vectors.T + _shift(at.T))[0].T
 
-    def residual(t):
-        return flow.forward_fast(vectors + _shift(t), condition)[0][:, LATENT:] - y
 
-    best, damping = vectors.new_zeros(len(vectors), 3), vectors.new_full((len(vectors), 1), 1e-6)
-    here = residual(best)
+def _image_and_slopes(blocks: list[CouplingBlock], vectors: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    "The same, and its derivatives (48, 3, R) by the translation."
+    axes = _shift(torch.eye(3, dtype=vectors.dtype, device=vectors.device)).T[..., None]
+    return forward_with_tangents(blocks, vectors + _shift(at.T).T, axes.expand(-1, -1, vectors.shape[1]))
+
+
+def _solve_step(slopes: Tensor, residual: Tensor, damping: Tensor | float = 0.0) -> Tensor:
+    "The step (3, R) of damped least squares for slopes (N, 3, R) and residuals (N, R); zero where there is none."
+    wide = residual.dtype if residual.device.type == "mps" else torch.float64
+    columns = slopes.unbind(1)
+    normal = torch.stack([torch.stack([(a * b).sum(0) for b in columns]) for a in columns]).to(wide)
+    right = torch.stack([(a * residual).sum(0) for a in columns]).to(wide)
+    diagonal = damping * torch.stack([normal[k, k] for k in range(3)]) + 1e-12
+    a, b, c = normal + torch.eye(3, dtype=wide, device=residual.device)[..., None] * diagonal
+    adjugate = torch.stack([torch.linalg.cross(*pair, dim=0) for pair in ((b, c), (c, a), (a, b))])
+    step = -(adjugate * right[:, None]).sum(0) / (a * adjugate[0]).sum(0)  # Cramer's rule, for all rows at once
+    return torch.where(step.isfinite().all(0), step, 0.0).to(residual)
+
+# %% ../../../nbs/models/poseflow/03_model.ipynb #6b41caf5
+def _slide_onto_fibre(
+    blocks: list[CouplingBlock],  # prepared for B images
+    vectors: Tensor,  # (48, R), image-major
+    y: Tensor,  # (32, R), the 2D poses of the fibres
+    image: Tensor,  # (R,), to which of the images a column belongs
+    steps: int = 8,
+) -> tuple[
+    Tensor, Tensor, Tensor
+]:  # translations (3, R) in metres, the flow's image there (48, R), where it worked (R,)
+    "Translations that bring vectors onto their fibre, by Broyden's method."
+    rows, at = torch.arange(len(image), device=y.device), vectors.new_zeros(3, len(image))
+    there, slopes = _image_and_slopes(blocks, vectors, at)
+    found, seen, worked = at.clone(), there.clone(), torch.zeros_like(image, dtype=torch.bool)
+    before, enough = torch.full_like(y[0], torch.inf), 1000 * torch.finfo(y.dtype).eps
     for _ in range(steps):
-        slopes = torch.stack(
-            [(residual(best + difference * axis) - here) / difference for axis in torch.eye(3).to(best)], -1
-        )
-        normal = slopes.mT @ slopes
-        normal = normal + torch.diag_embed(damping * normal.diagonal(dim1=-2, dim2=-1) + 1e-12)
-        trial = best - torch.linalg.solve_ex(normal, slopes.mT @ here[..., None])[0][..., 0].nan_to_num(0.0)
-        there = residual(trial)
-        better = (there.square().sum(-1) < here.square().sum(-1))[:, None]
+        residual = there[LATENT:] - y[:, rows]
+        far, step = residual.norm(dim=0), _solve_step(slopes[LATENT:], residual)
+        at, expected = at + step, there + (slopes * step).sum(1)
+        near, going = far < enough, (far >= enough) & (far < before / 2)
+        found[:, rows[near]], seen[:, rows[near]], worked[rows[near]] = at[:, near], expected[:, near], True
+        if not going.any():
+            break
+        if not going.all():
+            rows, before = rows[going], far[going]
+            at, step, slopes, expected = (tensor[..., going] for tensor in (at, step, slopes, expected))
+        here = blocks if len(rows) == len(image) else [block.of(image[rows]) for block in blocks]
+        there = _flow_image(here, vectors[:, rows], at)
+        square = step.square().sum(0).clamp(min=torch.finfo(step.dtype).tiny)
+        slopes = slopes + (there - expected)[:, None] * (step / square)
+    return found, seen, worked
+
+
+def _nearest_shift(
+    blocks: list[CouplingBlock],  # prepared for R images
+    vectors: Tensor,  # (48, R)
+    y: Tensor,  # (32, R)
+    steps: int = 12,
+) -> tuple[Tensor, Tensor]:  # translations (3, R) in metres, and the flow's image there (48, R)
+    "Translations that bring vectors nearest to their fibre: damped Gauss–Newton, slopes over a millimetre."
+    best, damping = torch.zeros_like(vectors[:3]), torch.full_like(vectors[0], 1e-6)
+    here, axes = _flow_image(blocks, vectors, best), 1e-3 * torch.eye(3).to(vectors)[..., None]
+    for _ in range(steps):
+        ahead = torch.stack([_flow_image(blocks, vectors, best + axis) for axis in axes], 1)
+        slopes, residual = (ahead - here[:, None]) / 1e-3, here[LATENT:] - y
+        trial = best + _solve_step(slopes[LATENT:], residual, damping)
+        there = _flow_image(blocks, vectors, trial)
+        better = (there[LATENT:] - y).square().sum(0) < residual.square().sum(0)
         best, here = torch.where(better, trial, best), torch.where(better, there, here)
         damping = torch.where(better, damping / 10, damping.clamp(min=1e-4) * 10)
-    return best
+    return best, here
+
+
+@torch.no_grad()
+def _find_foot(
+    blocks: list[CouplingBlock],  # prepared for B images
+    vectors: Tensor,  # (48, R), image-major
+    y: Tensor,  # (B, 32)
+) -> tuple[Tensor, Tensor]:  # translations (3, R) in metres, and the flow's image there (48, R)
+    "Translations that bring vectors onto their fibre or nearest to it."
+    image = torch.arange(len(y), device=y.device).repeat_interleave(vectors.shape[1] // len(y))
+    shift, seen, worked = _slide_onto_fibre(blocks, vectors, y[image].T, image)
+    rest = (~worked).nonzero()[:, 0]
+    if len(rest):
+        there = [block.of(image[rest]) for block in blocks]
+        shift[:, rest], seen[:, rest] = _nearest_shift(there, vectors[:, rest], y[image[rest]].T)
+    return shift, seen
 
 # %% ../../../nbs/models/poseflow/03_model.ipynb #dc9ffd70
 def critic_joints(vectors: Tensor) -> Tensor:
@@ -187,31 +251,35 @@ class PoseFlow(PosePosterior):
         output, _ = self.flow.forward_fast(vectors.flatten(0, -2), rows)
         return tuple(part.unflatten(0, vectors.shape[:-1]) for part in (output[:, :LATENT], output[:, LATENT:]))
 
-    def _foot(self, poses: Tensor, detections: Detections, steps: int = 12) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Latent (..., B, 16) and 2D image (..., B, 32) of a pose at the translation that brings it nearest to its
-        fibre, with y and the condition.
+    def _foot(self, poses: Tensor, detections: Detections) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Latents (M, B, 16) and 2D images (M, B, 32) of poses (..., B, 17, 3) at the translations that bring them
+        nearest to their fibre, with y and the condition.
         """
         y, condition = self.evidence(detections)
-        vectors = pose_to_vector(poses)
-        shape = vectors.shape[:-1]
-        rows = condition.expand(*shape, -1).flatten(0, -2), y.expand(*shape, -1).flatten(0, -2)
-        flat = vectors.flatten(0, -2)
-        output, _ = self.flow.forward_fast(
-            flat + _shift(_nearest_shift(self.flow, flat.detach(), *rows, steps)), rows[0]
-        )
-        return output[:, :LATENT].unflatten(0, shape), output[:, LATENT:].unflatten(0, shape), y, condition
+        vectors = pose_to_vector(poses).reshape(-1, len(y), 48)
+        blocks = read_blocks(self.flow.graph, condition, self.flow.clamp)
+
+        def follow(m: slice, b: slice) -> Tensor:
+            here, columns = [block.of(b) for block in blocks], vectors[m, b].transpose(0, 1).flatten(0, 1).T
+            shift, seen = _find_foot(here, columns, y[b])
+            if torch.is_grad_enabled():
+                seen = _flow_image(here, columns, shift)
+            return seen.T.unflatten(0, (len(y[b]), -1)).transpose(0, 1)
+
+        rows = rows_per_tile(self.device)
+        output = map_tiles(follow, vectors.shape[:2], rows, self.device) if vectors.numel() else vectors
+        return output[..., :LATENT], output[..., LATENT:], y, condition
 
     def _log_prob(self, poses, detections):
         z, _, y, condition = self._foot(poses, detections)
-        lead = math.prod(z.shape[:-2])
-        return fibre_log_density(self.flow, z.reshape(lead, *z.shape[-2:]), y, condition, LATENT).view(z.shape[:-1])
+        return fibre_log_density(self.flow, z, y, condition, LATENT).view(poses.shape[:-2])
 
     def off_fibre(self, poses: Tensor, detections: Detections) -> Tensor:
         """Root mean squared distance (..., B) between a pose's 2D image under the flow and the detection, in units of
         the 2D pose's standard deviation.
         """
         _, image, y, _ = self._foot(poses, detections)
-        return (image - y).pow(2).mean(-1).sqrt()
+        return (image - y).pow(2).mean(-1).sqrt().view(poses.shape[:-2])
 
     def features(self, batch):
         detections, poses = batch.detections.with_gaussians(), batch.poses

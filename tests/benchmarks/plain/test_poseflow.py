@@ -8,6 +8,7 @@ import torch
 from probpose.benchmarks.plain.poseflow import PlainPoseFlow
 from probpose.benchmarks.plain.training import PlainTraining, losses_gap
 from probpose.core.devices import make_generator
+from probpose.evidence.detections import Detections
 from probpose.models.poseflow.config import poseflow_config
 from probpose.models.poseflow.model import PoseFlow
 from probpose.training.run import Run, iterate
@@ -55,3 +56,15 @@ def test_plain_training_takes_the_same_steps(frames):
     for mine, other, start in zip(fast.model.parameters(), plain.model.parameters(), model.parameters()):
         assert mine.numel() == 1 or not torch.equal(mine, start)  # the critic's last bias cancels out of its objective
         assert (mine - other).abs().mean() < 0.1 * model.config.lr
+
+
+def test_one_person_at_a_time_is_what_all_people_get():
+    from probpose.metrics.reprojection import credible_radii
+
+    model = small_model().eval()
+    keypoints, scores = torch.rand(2, 16, 2, generator=make_generator(0)) * 200, torch.ones(2, 16)
+    people = Detections.from_keypoints(keypoints, scores)
+    with torch.no_grad():
+        poses, mode, radii = PlainPoseFlow(model).hypotheses(keypoints[1], scores[1], "mpii_16", 50, make_generator(1))
+    assert poses.shape == (50, 17, 3) and torch.allclose(mode, model.mode(people)[1], atol=1e-5)
+    assert torch.allclose(radii, credible_radii(poses, mode), atol=1e-6)

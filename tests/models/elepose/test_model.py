@@ -217,3 +217,16 @@ def test_compact_weights_are_small_and_near(trained, people, tmp_path, small):
     )
     with pytest.raises(UnknownNameError, match="half"):
         wide.save_pretrained(tmp_path / "d", compact="quarter")
+
+
+def test_people_of_another_size_are_counted_and_a_way_out_is_named(trained):
+    from probpose.data import load
+
+    seen = load("synthetic", split="test", size=6).detections
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trained.mode(seen)
+    crop = seen.crop
+    far = replace(seen, crop=replace(crop, size=torch.where(torch.arange(6) == 2, crop.size / 12, crop.size)))
+    with pytest.warns(UserWarning, match="1 of 6 people.*adapt_unit.*--model poseflow"):
+        trained.mode(far)

@@ -11,7 +11,7 @@ from probpose.core.errors import ConfigError, UnknownNameError
 from probpose.core.storage import load_tensors
 from probpose.evidence.detections import Detections
 from probpose.models import build
-from probpose.models.pose_vectors import vector_to_pose
+from probpose.models.pose_vectors import pose_to_vector, vector_to_pose
 from probpose.models.poseflow.config import poseflow_config
 from probpose.models.poseflow.model import LATENT
 
@@ -107,3 +107,63 @@ def test_critic_is_not_part_of_the_weights(tmp_path):
 def test_bad_settings(changes):
     with pytest.raises((ConfigError, UnknownNameError)):
         build("poseflow", "smoke", **changes)
+
+
+@pytest.fixture(scope="module")
+def hypotheses():
+    "The shipped flow, people, and hypotheses of its own."
+    from probpose.data import load
+
+    flow, evidence = probpose.load("poseflow"), load("synthetic", split="test", size=12).detections
+    return flow, evidence, flow.sample(evidence, 40, generator(4)).clone()
+
+
+def test_density_in_single_precision_is_that_of_double(hypotheses):
+    flow, evidence, poses = hypotheses
+    exact = probpose.load("poseflow").double().log_prob(poses.double(), evidence)
+    gap = (flow.log_prob(poses, evidence) - exact).abs().flatten()
+    assert gap.median() < 1e-4 and gap.quantile(0.98) < 1e-2
+
+
+def test_density_against_forward_derivatives_of_the_graph(hypotheses):
+    from probpose.benchmarks.plain.poseflow import PlainPoseFlow
+
+    flow, evidence, poses = hypotheses
+    with torch.no_grad():
+        gap = (PlainPoseFlow(flow).log_prob(poses, evidence) - flow.log_prob(poses, evidence)).abs().flatten()
+    assert gap.median() < 1e-4 and gap.quantile(0.98) < 1e-2
+
+
+def test_density_does_not_depend_on_the_batch_or_on_threads(hypotheses):
+    flow, evidence, poses = hypotheses
+    whole, before = flow.log_prob(poses, evidence), torch.get_num_threads()
+    one = torch.cat([flow.log_prob(poses[:, k : k + 1], evidence[k : k + 1]) for k in range(len(evidence))], 1)
+    torch.set_num_threads(2)
+    try:
+        shared = flow.log_prob(poses.repeat(50, 1, 1, 1, 1), evidence)[-40:]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert max(float((whole - other).abs().quantile(0.98)) for other in (one, shared)) < 1e-2
+    assert flow.log_prob(poses[0], evidence).shape == (12,) and flow.off_fibre(poses, evidence).shape == (40, 12)
+
+
+def test_density_carries_a_gradient(hypotheses):
+    flow, evidence, poses = hypotheses
+    place = poses[:2, :3].double().requires_grad_()
+    model = probpose.load("poseflow").double()
+    (slope,) = torch.autograd.grad(model.log_prob(place, evidence[:3]).sum(), place)
+    assert slope.isfinite().all() and slope.abs().max() > 1
+
+
+def test_a_pose_beside_its_fibre_is_brought_nearest_to_it(hypotheses):
+    "Hardly any translation of the flow's input has an image nearer to the detection than the one that was found."
+    flow, evidence, poses = hypotheses
+    moved = poses[:1] + 0.01 * torch.randn(poses[:1].shape, generator=generator(2))
+    with torch.no_grad():
+        off, (y, condition) = flow.off_fibre(moved, evidence)[0], flow.evidence(evidence)
+        assert (off > 1e-3).all()
+        for push in 2e-3 * torch.randn(6, 3, generator=generator(3)):
+            vectors = pose_to_vector(moved)[0] + push.repeat_interleave(16)
+            image = flow.flow.forward_fast(vectors, condition)[0][:, LATENT:]
+            assert ((image - y).square().mean(-1).sqrt() >= off - 1e-3).float().mean() > 0.9

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +21,6 @@ from ..bodies.body import load_body
 from ..core.checks import check_count
 from ..core.devices import make_generator
 from ..core.errors import ConfigError, DataFileError
-from ..core.optional import import_optional
 from .calibrations import read_calibration, resize_camera
 from .frames import choose_evenly
 from .motions import load_motions
@@ -33,6 +31,7 @@ from ..rendering.renderer import Renderer
 from ..rendering.scenes import SceneConfig, random_scene
 from ..vision.blazepose import BlazePose, PhotoPerson
 from ..vision.images import read_image
+from ..vision.video import Video
 
 # %% ../../nbs/data/19_views.ipynb #a9d024af
 LIMBS_12 = Skeleton(
@@ -298,22 +297,12 @@ def _count_frames(source: Path) -> int:
     "How many frames a video or a folder of pictures has; raises `DataFileError`."
     if source.is_dir():
         return len(_list_pictures(source))
-    return sum(1 for _ in _decode(source))
+    return sum(1 for _ in Video(source))
 
 
 def _list_pictures(folder: Path) -> list[Path]:
     "The pictures of a folder in the order of their names."
     return sorted(file for file in folder.iterdir() if file.suffix.lower() in _PICTURES)
-
-
-def _decode(video: Path) -> Iterator:
-    "The frames of a video as PyAV has them; raises `DataFileError`, and `ConfigError` without the extra `photo`."
-    av = import_optional("av", "photo")
-    try:
-        with av.open(str(video)) as container:
-            yield from container.decode(video=0)
-    except (av.error.FFmpegError, IndexError) as error:
-        raise DataFileError(f"{video}: expected a video, and it cannot be read ({error})") from None
 
 
 def _read_frames(source: Path, chosen: Sequence[int]) -> Iterator[tuple[float, Tensor]]:  # seconds, (H, W, 3) uint8
@@ -322,11 +311,10 @@ def _read_frames(source: Path, chosen: Sequence[int]) -> Iterator[tuple[float, T
         files = _list_pictures(source)
         yield from ((float(number), read_image(files[number])) for number in chosen)
         return
-    wanted = set(chosen)
-    for number, frame in enumerate(_decode(source)):
+    video, wanted = Video(source), set(chosen)
+    for number, picture in enumerate(video):
         if number in wanted:
-            pixels = np.rot90(frame.to_ndarray(format="rgb24"), round((frame.rotation or 0) / 90) % 4)
-            yield float(frame.time or 0), torch.from_numpy(np.ascontiguousarray(pixels))
+            yield number / (video.fps or 1.0), picture
 
 # %% ../../nbs/data/19_views.ipynb #3013f113
 def read_views(

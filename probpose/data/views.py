@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LIMBS_12', 'limbs_of', 'hip_centred', 'Views', 'triangulate_views', 'limb_lengths', 'is_human', 'render_views',
-           'find_clip', 'read_views']
+           'read_views']
 
 # %% ../../nbs/data/19_views.ipynb #ef2db68e
 import hashlib

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['soft_clamp', 'as_buffers', 'subnetwork', 'coupling_graph', 'check_vectors', 'check_flow_inputs', 'Coupling',
-           'CouplingBlock', 'read_blocks', 'first_layer', 'coupling_scale', 'run_forward', 'tiles', 'rows_per_tile',
-           'invert_tiled']
+           'CouplingBlock', 'read_blocks', 'coupling_scale', 'run_forward', 'tiles', 'rows_per_tile', 'invert_tiled']
 
 # %% ../../nbs/distributions/01_couplings.ipynb #1378b282
 import math

@@ -29,13 +29,12 @@ from probpose.data.views import (
 )
 from ..evidence.missing import LEAST_SEEN
 from ..geometry.skeletons import BLAZEPOSE_33, H36M_17
-from ..ledger.places import weights_folder
 from ..ledger.results import record
 from ..metrics.pose import mpjpe, n_mpjpe, pa_mpjpe
 from ..metrics.reprojection import ALARM, credible_radii, reprojection_error
 from ..metrics.scores import energy_score
 from ..models.elepose.model import ElePose
-from ..models.pretrained import load_pretrained
+from ..models.pretrained import list_packaged, load_pretrained
 from .measures import list_columns
 from .recipe import Recipe
 from .runner import Runner
@@ -223,7 +222,7 @@ class PhotographsRecipe(Recipe):
         "What a variant is known by: its name and the fingerprint of its weights."
         if variant in ("views", "blazepose"):
             return {"variant": variant}
-        weights = (weights_folder(variant) / "model.safetensors").read_bytes()
+        weights = (list_packaged()[variant] / "model.safetensors").read_bytes()
         return {"variant": variant, "weights": hashlib.sha256(weights).hexdigest()}
 
     def model(self, run: Runner, variant: str) -> Any:

@@ -1,14 +1,14 @@
-"Weights that are released carry a card with measured numbers."
+"Weights that are released come from the study that makes them; their cards are tested in the notebook of releases."
 
+import pytest
+
+from probpose.core.errors import ConfigError, UnknownNameError
 from probpose.studies.release import release
 
 
-def test_released_weights_carry_a_card_with_measured_numbers(poseflow_run, tmp_path):
-    card = (release(poseflow_run, tmp_path / "weights") / "README.md").read_text()
-    mode = next(
-        e["value"]
-        for e in poseflow_run.result().records
-        if (e["variant"], e["subset"], e["metric"], e["statistic"], e["group"])
-        == ("full", "all", "mpjpe", "mode", "all")
-    )
-    assert f"{mode:.1f}" in card and "NSF EIA-0196217" in card and "{" not in card
+def test_a_run_of_another_study_is_refused(poseflow_run, tmp_path):
+    with pytest.raises(ConfigError, match="shipped"):
+        release(poseflow_run, "poseflow", tmp_path / "weights")
+    with pytest.raises(UnknownNameError):
+        release(poseflow_run, "posenet", tmp_path / "weights")
+    assert not (tmp_path / "weights").exists()

@@ -6,6 +6,8 @@
 __all__ = ['LATENT', 'critic_joints', 'PoseFlow']
 
 # %% ../../../nbs/models/poseflow/03_model.ipynb #5b82e6f5
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -256,7 +258,7 @@ class PoseFlow(PosePosterior):
         nearest to their fibre, with y and the condition.
         """
         y, condition = self.evidence(detections)
-        vectors = pose_to_vector(poses).reshape(-1, len(y), 48)
+        vectors = pose_to_vector(poses).reshape(math.prod(poses.shape[:-3]), len(y), 48)
         blocks = read_blocks(self.flow.graph, condition, self.flow.clamp)
 
         def follow(m: slice, b: slice) -> Tensor:

@@ -82,7 +82,7 @@ def _describe(records: PoseRecords) -> dict:
 def _format_npz(records: PoseRecords) -> bytes:
     content = io.BytesIO()
     about = {name: np.array(value) for name, value in _describe(records).items()}
-    np.savez_compressed(content, **about, **_collect_arrays(records))
+    np.savez(content, **about, **_collect_arrays(records))
     return content.getvalue()
 
 # %% ../../nbs/bodies/08_pose_files.ipynb #44a972c6

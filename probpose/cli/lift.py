@@ -189,7 +189,7 @@ def _sound_alarm(rows: _Rows, causes: str) -> None:
         )
 
 # %% ../../nbs/cli/02_lift.ipynb #87620be1
-_AT_ONCE = 2048  # hypotheses in a batch
+_AT_ONCE = 8192  # hypotheses in a batch
 
 
 @dataclass(frozen=True)

@@ -92,9 +92,9 @@ def test_people_of_whom_nearly_nothing_was_found_are_refused(people):
 
 def test_the_shipped_statistics_know_people(people):
     statistics = load_statistics()
-    centre = people.keypoints_true.mean(1, keepdim=True)
-    scale = (people.keypoints_true - centre).square().mean((1, 2), keepdim=True).sqrt()
-    rows = ((people.keypoints_true - centre) / scale * torch.tensor([1.0, -1.0])).flatten(1).double() - statistics.mean
+    pixels = people.camera.focal.mean(-1) / people.root[:, 2] * people.crop.map_size / people.crop.size  # in a metre
+    metres = people.keypoints_true / pixels[:, None, None]
+    rows = ((metres - metres.mean(1, keepdim=True)) * torch.tensor([1.0, -1.0])).flatten(1).double() - statistics.mean
     distance = (rows * torch.linalg.solve(statistics.covariance, rows.T).T).sum(1)
     assert 10 < distance.median() < 60, "squared distances of 32 numbers are about 32"
     source = (resources.files("probpose") / "assets" / "image_poses.safetensors").read_bytes()

@@ -46,7 +46,7 @@ def test_retrained_weights_are_measured_again(study, monkeypatch, tmp_path):
     recipe, run = study.recipe, study.runner
     before = recipe.settings(run, "poseflow")
     (tmp_path / "model.safetensors").write_bytes(b"other weights")
-    monkeypatch.setattr("probpose.studies.photographs.weights_folder", lambda chapter: tmp_path)
+    monkeypatch.setattr("probpose.studies.photographs.list_packaged", lambda: {"poseflow": tmp_path})
     assert recipe.settings(run, "poseflow") != before
     assert recipe.settings(run, "blazepose") == {"variant": "blazepose"}
 

@@ -135,6 +135,7 @@ class _Rows:
 
         values = {"mode": answer.mode, "box": box, **_describe_evidence(answer.detections)}
         values["reprojection_percent"] = torch.tensor(answer.reprojection)
+        values["flagged"] = torch.tensor(float(answer.doubtful))
         if len(answer.poses):
             values |= {"poses": answer.poses, "radii": answer.radii.T}
         if answer.log_prob is not None:
@@ -148,7 +149,6 @@ class _Rows:
     def records(self, source: Path, model: str, seed: int, fps: float | None):
         "`bodies.tracks.PoseRecords` of all rows, which are let go."
         from probpose.bodies.tracks import PoseRecords
-        from probpose.metrics.reprojection import ALARM
 
         person, more = _number_people(np.array(self.labels["person"], dtype=str))
         values = {name: self.values.pop(name).join() for name in tuple(self.values)}
@@ -156,7 +156,7 @@ class _Rows:
         boxes = values.pop("box")
         more |= {name: values.pop(name) for name in ("keypoints", "scores", "covariance", "reprojection_percent")}
         more |= {"missing": np.array(self.labels["missing"], dtype=str)}
-        more["flagged"] = more["reprojection_percent"] > ALARM
+        more["flagged"] = values.pop("flagged") > 0
         if not boxes.isnan().all():
             more["box"] = boxes
         return PoseRecords(
@@ -174,17 +174,24 @@ class _Rows:
 
 
 def _sound_alarm(rows: _Rows, causes: str) -> None:
-    "A line where modes are far from the joints that they were made from."
+    "Lines where modes are far from the joints that they were made from, and where people stand on their heads."
     from probpose.metrics.reprojection import ALARM
 
-    error = torch.cat(rows.values["reprojection_percent"].blocks)[: len(rows)]
+    error, flagged = (torch.cat(rows.values[name].blocks)[: len(rows)] for name in ("reprojection_percent", "flagged"))
     far, worst = int((error > ALARM).sum()), int(error.argmax())
+    turned = int(((flagged > 0) & (error <= ALARM)).sum())
     person, frame = (rows.labels[name][worst] for name in ("person", "frame"))
     if far:
         typer.echo(
             f"warning: {far} of {len(rows)} poses do not fit the joints they were made from: the mode is off by more "
             f"than {ALARM:g} % of the height (worst: {float(error[worst]):.1f} %, person {person} of frame "
             f"{frame}); usual causes: {causes}",
+            err=True,
+        )
+    if turned:
+        typer.echo(
+            f"warning: {turned} {'other' if far else 'of ' + str(len(rows))} people have their heads below their feet; "
+            "if they stood, y points upwards where it has to point downwards",
             err=True,
         )
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..core.devices import make_generator, resolve_device, single_thread
 from ..evidence.detections import Detections
-from ..metrics.reprojection import ALARM, credible_radii, reprojection_error
+from ..metrics.reprojection import ALARM, credible_radii, head_below_feet, reprojection_error
 from .posterior import PosePosterior
 from .pretrained import load_pretrained
 from ..vision.blazepose import BlazePose
@@ -44,7 +44,7 @@ class PosePrediction:
     @property
     def doubtful(self) -> bool:
         "Whether the answer leaves the range of clean people: joints misread, people mixed, a posture never seen."
-        return self.reprojection > ALARM
+        return self.reprojection > ALARM or bool(head_below_feet(self.detections.keypoints, self.detections.found)[0])
 
 
 def predict_detections(

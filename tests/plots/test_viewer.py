@@ -17,6 +17,7 @@ from probpose.bodies.tracks import PoseRecords
 from probpose.core.errors import ConfigError, DataFileError, DiskError, ShapeError
 from probpose.geometry.conversions import convert
 from probpose.geometry.skeletons import H36M_17, MPII_16
+from probpose.metrics.reprojection import ALARM
 from probpose.plots.viewer import view_html, write_viewer
 
 Image = pytest.importorskip("PIL.Image")
@@ -114,7 +115,7 @@ def test_the_numbers_are_those_of_the_records():
         assert row["person"] == str(k % 2) and row["error"] < 0.1 and row["flagged"] is False
         far = (records.poses[:, k] - records.mode[k]).norm(dim=-1)
         assert np.allclose(row["radii"], 1000 * torch.quantile(far, torch.tensor([0.5, 0.9]), dim=0), atol=0.51)
-    assert data["people"] == 2 and data["pause"] == 40 and data["alarm"] == 8.4
+    assert data["people"] == 2 and data["pause"] == 40 and data["alarm"] == ALARM
 
 
 def test_names_are_text(tmp_path):
@@ -156,7 +157,7 @@ def test_the_alarm_is_the_one_of_the_file_or_is_measured():
     records = make_records()
     records.more["keypoints"][3, ::2] += 400
     rows = read_data(view_html(records)[0])["rows"]
-    assert [row["flagged"] for row in rows] == [False] * 3 + [True] + [False] * 2 and rows[3]["error"] > 8.4
+    assert [row["flagged"] for row in rows] == [False] * 3 + [True] + [False] * 2 and rows[3]["error"] > ALARM
     records.more["reprojection_percent"], records.more["flagged"] = np.arange(6.0), np.arange(6) == 1
     rows = read_data(view_html(records)[0])["rows"]
     assert [row["error"] for row in rows] == [0, 1, 2, 3, 4, 5] and [row["flagged"] for row in rows].index(True) == 1

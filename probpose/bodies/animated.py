@@ -11,7 +11,6 @@ import json
 import struct
 
 import numpy as np
-import roma
 import torch
 from torch import Tensor
 
@@ -93,6 +92,8 @@ def _add_shapes(document: _Document) -> dict[tuple[str, str], int]:  # (shape, s
 # %% ../../nbs/bodies/07_animated.ipynb #34b374df
 def _turn_sticks(limbs: Tensor) -> Tensor:  # (T, 4) quaternions, x y z w
     "The smallest rotations that take y to the limbs (T, 3), without jumps of sign."
+    import roma  # when it is needed: it loads the half of torch that compiles
+
     turns = roma.rotmat_to_unitquat(smallest_rotation(limbs.new_tensor([0.0, 1.0, 0.0]), limbs))
     same = (turns[1:] * turns[:-1]).sum(-1) >= 0
     signs = torch.cat((same.new_ones(1), same)).double().mul(2).sub(1).cumprod(0)

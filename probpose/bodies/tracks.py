@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import roma
 import torch
 from torch import Tensor
 
@@ -226,6 +225,8 @@ def _join_numbers(values: list[float]) -> str:
 
 def format_bvh(track: Track) -> tuple[str, list[str]]:  # the text, and remarks
     "A BVH of one person: centimetres, y up, constant bones; every joint of the 17 is a node, the crown an end site."
+    import roma  # when it is needed: it loads the half of torch that compiles
+
     nodes, turns, lengths = _list_nodes(), _turn_bones(track.poses), _measure_bones(track.poses)
     offsets = {
         joint: [100 * float(length) * x for x in _REST[joint]] for joint, length in zip(JOINT_NAMES[1:], lengths)

@@ -7,7 +7,6 @@ __all__ = ['rotation_from_6d', 'rotation_to_6d', 'random_rotations', 'axis_rotat
            'unpack_rotations']
 
 # %% ../../nbs/geometry/03_rotations.ipynb #9cb84fd3
-import roma
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -22,6 +21,8 @@ def rotation_from_6d(
     epsilon: float = 0.0,  # least length that a vector is divided by; above 0, parallel vectors give no NaN
 ) -> Tensor:  # (..., 3, 3)
     "Rotation matrices from six numbers by Gram–Schmidt (Zhou et al. 2019); raises `ShapeError`."
+    import roma  # when it is needed: it loads the half of torch that compiles
+
     if vectors.shape[-1:] != (6,):
         raise ShapeError(f"vectors: expected (..., 6), got {tuple(vectors.shape)}")
     columns = vectors.unflatten(-1, (3, 2)) if interleaved else vectors.unflatten(-1, (2, 3)).mT
@@ -45,6 +46,8 @@ def random_rotations(
     dtype: torch.dtype = torch.float32,  # of the matrices
 ) -> Tensor:  # (n, 3, 3)
     "Rotations drawn uniformly from SO(3); raises `ConfigError` for a negative `n`."
+    import roma  # when it is needed: it loads the half of torch that compiles
+
     device = generator.device if generator is not None else "cpu"
     quaternions = torch.randn(check_count(n, "n", least=0), 4, generator=generator, dtype=dtype, device=device)
     return roma.unitquat_to_rotmat(normalize(quaternions, dim=-1))
@@ -55,6 +58,8 @@ def axis_rotation(
     angles: Tensor,  # (...) radians
 ) -> Tensor:  # (..., 3, 3)
     "Rotations about one coordinate axis, right-handed."
+    import roma  # when it is needed: it loads the half of torch that compiles
+
     if axis not in ("x", "y", "z"):
         raise ConfigError(f"axis: expected 'x', 'y' or 'z', got {axis!r}")
     unit = torch.zeros(3, dtype=angles.dtype, device=angles.device)
@@ -70,6 +75,8 @@ def smallest_rotation(
 
     The identity where a direction has no length.
     """
+    import roma  # when it is needed: it loads the half of torch that compiles
+
     a, b = torch.broadcast_tensors(normalize(source, dim=-1), normalize(target, dim=-1))
     axis = torch.linalg.cross(a, b)
     sine, cosine = axis.norm(dim=-1, keepdim=True), (a * b).sum(-1, keepdim=True)
@@ -91,4 +98,6 @@ def unpack_rotations(
     vectors: Tensor,  # (..., 6 K), pairs of columns that need not be orthonormal
 ) -> Tensor:  # (..., K, 3, 3)
     "Rotations from pairs of columns by Gram–Schmidt, with a finite gradient everywhere; undoes `pack_rotations`."
+    import roma  # when it is needed: it loads the half of torch that compiles
+
     return roma.special_gramschmidt(vectors.unflatten(-1, (-1, 2, 3)).mT, epsilon=1e-8)

@@ -99,7 +99,7 @@ def _nearest_shift(
     blocks: list[CouplingBlock],  # prepared for R images
     vectors: Tensor,  # (48, R)
     y: Tensor,  # (32, R)
-    steps: int = 12,
+    steps: int = 40,  # flows that were trained everywhere bend more, and need them
 ) -> tuple[Tensor, Tensor]:  # translations (3, R) in metres, and the flow's image there (48, R)
     "Translations that bring vectors nearest to their fibre: damped Gauss–Newton, slopes over a millimetre."
     best, damping = torch.zeros_like(vectors[:3]), torch.full_like(vectors[0], 1e-6)

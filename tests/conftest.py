@@ -86,3 +86,26 @@ def rendered():
         images.append(renderer.render(placed, scene).image)
         joints.append(to_picture(points[0] + scene.translations[0], scene.box, 512) + 0.5)
     return torch.stack(images), torch.stack(joints)
+
+
+@pytest.fixture(scope="session")
+def write_video():
+    "A function that writes frames (H, W, 3) of bytes as a video and gives its path."
+    av = pytest.importorskip("av")
+    import numpy as np
+
+    def write(path, frames, rate=25, rotation=0, aspect=None, options=None) -> Path:
+        with av.open(str(path), "w", options=options or {}) as container:
+            stream = container.add_stream("mpeg4", rate=rate, options={"qscale": "2"})
+            stream.height, stream.width = frames[0].shape[:2]
+            stream.pix_fmt, stream.gop_size = "yuv420p", 5
+            if aspect is not None:
+                stream.codec_context.sample_aspect_ratio = aspect
+            if rotation:
+                stream.set_display_rotation(rotation)
+            for frame in frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+            container.mux(stream.encode())
+        return path
+
+    return write

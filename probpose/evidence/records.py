@@ -100,12 +100,15 @@ def read_openpose(content) -> FileContent:
     return FileContent(people, [0], skeleton, notes=notes)
 
 # %% ../../nbs/evidence/10_records.ipynb #3001c83b
-def _are_records(content) -> bool:
-    "Whether this is a list of records with keypoints as numbers."
+def _are_records(
+    content,
+    kind: type = list,  # how key points are written
+) -> bool:
+    "Whether this is a list of records with key points."
     return (
         isinstance(content, list)
         and bool(content)
-        and all(isinstance(one, dict) and isinstance(one.get("keypoints"), list) for one in content)
+        and all(isinstance(one, dict) and isinstance(one.get("keypoints"), kind) for one in content)
     )
 
 
@@ -228,11 +231,7 @@ def is_ultralytics(content) -> bool:
     "Whether this is what `tojson` of Ultralytics gives, for one frame or several."
     if isinstance(content, list) and content and all(isinstance(one, list) for one in content):
         return any(content) and all(not one or is_ultralytics(one) for one in content)
-    return (
-        isinstance(content, list)
-        and bool(content)
-        and all(isinstance(one, dict) and isinstance(one.get("keypoints"), dict) for one in content)
-    )
+    return _are_records(content, dict)
 
 
 def read_ultralytics(content) -> FileContent:

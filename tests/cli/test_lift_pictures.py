@@ -33,21 +33,6 @@ def photo(person, tmp_path):
     return tmp_path / "photo.jpg"
 
 
-def write_video(path, frames, rotation=0, options=None):
-    import av
-
-    with av.open(str(path), "w", options=options or {}) as container:
-        stream = container.add_stream("mpeg4", rate=25, options={"qscale": "2"})
-        stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt, stream.gop_size = "yuv420p", 5
-        if rotation:
-            stream.set_display_rotation(rotation)
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
-        container.mux(stream.encode())
-    return path
-
-
 def walk(image, frames=12, step=6):
     "Frames in which somebody moves to the right."
     return [np.roll(image, step * k, 1) for k in range(frames)]
@@ -99,7 +84,7 @@ def test_a_folder_of_keypoints_beside_pictures_is_one_of_keypoints(run, photo, w
     assert done.exit_code == 0 and "nobody to lift in 1 frame" in done.output, done.output
 
 
-def test_a_video(run, person, tmp_path):
+def test_a_video(run, person, tmp_path, write_video):
     video = write_video(tmp_path / "walk.mp4", walk(person[0]))
     done = run("lift", video, "--n", 3, "--out", tmp_path / "x.npz")
     assert done.exit_code == 0 and "each frame was lifted by itself" in done.output, done.output
@@ -115,9 +100,9 @@ def test_a_video(run, person, tmp_path):
     assert motion.exit_code == 0 and "Frame Time: 0.04" in (tmp_path / "x.bvh").read_text()
 
 
-def test_telephones_film_sideways(run, person, tmp_path):
+def test_telephones_film_sideways(run, person, tmp_path, write_video):
     lying = [np.rot90(frame, 1) for frame in walk(person[0], 3)]
-    plain, turned = (write_video(tmp_path / f"{turn}.mp4", lying, turn) for turn in (0, -90))
+    plain, turned = (write_video(tmp_path / f"{turn}.mp4", lying, rotation=turn) for turn in (0, -90))
     from probpose.vision.video import Video
 
     for path, true in ((plain, lying), (turned, walk(person[0], 3))):
@@ -127,7 +112,7 @@ def test_telephones_film_sideways(run, person, tmp_path):
     assert off(np.load(tmp_path / "x.npz"), 0, person[1]) < 0.04
 
 
-def test_two_people_keep_their_numbers(run, rendered, person, tmp_path):
+def test_two_people_keep_their_numbers(run, rendered, person, tmp_path, write_video):
     left, right = (image[:, 100:-100].numpy() for image in rendered[0])
     frames = [np.concatenate([np.roll(left, 2 * k, 1), np.roll(right, -2 * k, 1)], 1) for k in range(10)]
     done = run("lift", write_video(tmp_path / "two.mp4", frames), "--n", 2, "--out", tmp_path / "x.npz")
@@ -138,7 +123,7 @@ def test_two_people_keep_their_numbers(run, rendered, person, tmp_path):
     assert len(sides[0]) == len(sides[1]) == 1 and sides[0] != sides[1]
 
 
-def test_a_video_that_was_cut_short(run, person, tmp_path):
+def test_a_video_that_was_cut_short(run, person, tmp_path, write_video):
     whole = write_video(tmp_path / "a.mp4", walk(person[0]), options={"movflags": "faststart"}).read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: int(0.7 * len(whole))])
     done = run("lift", tmp_path / "cut.mp4", "--n", 2, "--out", tmp_path / "x.npz")
@@ -149,7 +134,7 @@ def test_a_video_that_was_cut_short(run, person, tmp_path):
     assert done.exit_code == 2 and "DataFileError" in done.output and "index" in done.output, done.output
 
 
-def test_ctrl_c_in_a_video_keeps_what_was_done(run, person, tmp_path, monkeypatch):
+def test_ctrl_c_in_a_video_keeps_what_was_done(run, person, tmp_path, monkeypatch, write_video):
     seen, lock = [], threading.Lock()
 
     def interrupt(self, image, *rest, read=BlazePose._read):
@@ -171,7 +156,7 @@ def test_ctrl_c_in_a_video_keeps_what_was_done(run, person, tmp_path, monkeypatc
     assert done.exit_code == 130 and not (tmp_path / "y.npz").exists(), "nothing was done"
 
 
-def test_more_than_can_be_kept(run, person, photo, tmp_path, monkeypatch):
+def test_more_than_can_be_kept(run, person, photo, tmp_path, monkeypatch, write_video):
     video = write_video(tmp_path / "walk.mp4", walk(person[0]))
     monkeypatch.setattr("probpose.cli.lift._LARGEST", 250_000)
     done = run("lift", video, "--n", 200, "--out", tmp_path / "x.npz")
@@ -207,7 +192,7 @@ def test_boxes_from_a_table(form, run, photo, person, tmp_path):
     assert off(found, 0, person[1]) < 0.04 and np.abs(found["box"][0] - [*low, *high]).max() < 0.01
 
 
-def test_boxes_that_fit_nothing(run, photo, person, tmp_path):
+def test_boxes_that_fit_nothing(run, photo, person, tmp_path, write_video):
     table = tmp_path / "boxes.csv"
     for text, words in (
         ("x0,y0,x1,y1,image\n1,2,100,200,other.jpg\n", "others: other.jpg"),
@@ -287,7 +272,7 @@ def test_what_is_no_picture(run, tmp_path):
         assert done.exit_code == 2 and "DataFileError" in done.output, (name, done.output)
 
 
-def test_content_decides_where_the_ending_says_nothing(run, photo, person, tmp_path):
+def test_content_decides_where_the_ending_says_nothing(run, photo, person, tmp_path, write_video):
     (tmp_path / "picture").write_bytes(photo.read_bytes())
     (tmp_path / "clip").write_bytes(write_video(tmp_path / "w.mp4", walk(person[0], 2)).read_bytes())
     for name, words in (("picture", "1 picture"), ("clip", "2 frame")):

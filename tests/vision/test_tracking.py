@@ -61,7 +61,7 @@ class Script(PeopleDetector):
         return self.see(image, "follow")
 
     def evidence(self, people, heatmaps=False):
-        raise NotImplementedError
+        pytest.fail("a tracker asks for no evidence")
 
     def twins(self, count):
         return [self]

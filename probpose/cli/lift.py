@@ -194,6 +194,14 @@ def _sound_alarm(rows: _Rows, causes: str) -> None:
             "if they stood, y points upwards where it has to point downwards",
             err=True,
         )
+    blocks = rows.values["log_prob"].blocks if "log_prob" in rows.values else []
+    lacking = int(torch.cat(blocks)[: len(rows)].isnan().any(1).sum()) if blocks else 0
+    if lacking:
+        typer.echo(
+            f"note: {lacking} of {len(rows)} poses lack joints and have no density (NaN): each of their hypotheses "
+            "has other places for these",
+            err=True,
+        )
 
 # %% ../../nbs/cli/02_lift.ipynb #87620be1
 _AT_ONCE = 8192  # hypotheses in a batch

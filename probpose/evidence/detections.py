@@ -15,9 +15,9 @@ from ..core.batches import TensorBatch, copy_with
 from ..core.checks import check_finite, check_poses
 from ..core.errors import ConfigError, ShapeError
 from .fitting import fit_gaussians
-from .gaussians import HARD_SIGMA, SIGMA_GT, Gaussians
+from .gaussians import HARD_SIGMA, SIGMA_GT, Gaussians, render_gaussians
 from .maps import check_heatmaps, check_map_values, keypoints_from_heatmaps
-from .missing import complete_keypoints
+from .missing import complete_keypoints, draw_completions
 from ..geometry.conversions import conversion_matrix, convert
 from ..geometry.crops import Crop, crop_around
 from ..geometry.skeletons import find_skeleton
@@ -153,6 +153,24 @@ class Detections(TensorBatch):
         scores = self.scores.masked_fill(lost, 0.0)
         return copy_with(changed, gaussians=_widest(changed.gaussians, changed), heatmaps=maps, scores=scores)
 
+    def completed(self) -> "Detections":
+        "The same people with every missing joint at its expected place, as if the detector had found it there."
+        return self if self.missing is None else _complete(self, complete_keypoints(self.keypoints, self.missing))
+
+    def completions(
+        self,
+        n: int,  # of each person
+        generator: torch.Generator | None = None,
+    ) -> "Detections":  # n·B people: everybody once, everybody again, …
+        """People whose missing joints were drawn (`evidence.missing.draw_completions`), as if found at these places.
+
+        Raises what `draw_completions` raises.
+        """
+        again = self[torch.arange(len(self), device=self.keypoints.device).repeat(n)]
+        if self.missing is None:
+            return again
+        return _complete(again, draw_completions(self.keypoints, self.missing, n, generator).flatten(0, 1))
+
     @classmethod
     def from_keypoints(
         cls,
@@ -196,14 +214,39 @@ def gaussians_from_scores(
 
 def _widest(bells: Gaussians, detections: Detections, sigma_gt: float = SIGMA_GT) -> Gaussians:
     "Bells in which a missing joint has no height, its expected place, and the widest Gaussian that models know."
-    lost = detections.missing
     spread = (5 * sigma_gt) ** 2 * torch.eye(2, dtype=bells.covariance.dtype, device=bells.covariance.device)
+    nothing = copy_with(
+        bells,
+        amplitude=torch.zeros_like(bells.amplitude),
+        mean=detections.keypoints,
+        covariance=spread.expand_as(bells.covariance),
+    )
+    return _with_bells(bells, detections.missing, nothing)
+
+
+def _with_bells(bells: Gaussians, where: Tensor, others: Gaussians) -> Gaussians:
+    "Bells that are those of `others` where (B, J) it says so."
     return copy_with(
         bells,
-        amplitude=bells.amplitude.masked_fill(lost, 0.0),
-        mean=torch.where(lost[..., None], detections.keypoints, bells.mean),
-        covariance=torch.where(lost[..., None, None], spread, bells.covariance),
+        amplitude=torch.where(where, others.amplitude, bells.amplitude),
+        mean=torch.where(where[..., None], others.mean, bells.mean),
+        covariance=torch.where(where[..., None, None], others.covariance, bells.covariance),
     )
+
+
+def _complete(detections: Detections, places: Tensor) -> Detections:
+    "Detections whose missing joints were found at `places` (B, 16, 2), as surely as the others were on average."
+    lost, bells = detections.missing, detections.with_gaussians().gaussians
+    count = (~lost).sum(1, keepdim=True).clamp(min=1)
+    usual = (detections.scores.masked_fill(lost, 0.0).sum(1, keepdim=True) / count).expand_as(detections.scores)
+    scores = torch.where(lost, usual, detections.scores)
+    guessed = gaussians_from_scores(places, scores)
+    maps = detections.heatmaps
+    if maps is not None:
+        maps = maps.clone()
+        maps[lost] = render_gaussians(guessed[lost], maps.shape[-1]).to(maps)
+    bells = _with_bells(bells, lost, guessed)
+    return copy_with(detections, keypoints=places, scores=scores, gaussians=bells, heatmaps=maps, missing=None)
 
 
 def _check_corners(box: Tensor, xy: Tensor, lost: Tensor) -> None:

@@ -129,6 +129,7 @@ def complete_keypoints(
             f"keypoints: expected at least {LEAST_SEEN} joints that were found, got {int((~missing[few[0]]).sum())} of "
             f"person {few[0]}; leave such people out"
         )
+    place, (keypoints, missing) = keypoints.device, (keypoints.cpu(), missing.cpu())
     complete = keypoints.to(torch.float64, copy=True)
     for pattern in missing.unique(dim=0):
         if pattern.any():
@@ -141,7 +142,7 @@ def complete_keypoints(
                 )
             filled = _complete_alike(complete[rows].masked_fill(pattern[:, None], 0.0), ~pattern, _known(statistics))
             complete[rows] = filled
-    return torch.where(missing[..., None], complete.to(keypoints), keypoints)
+    return torch.where(missing[..., None], complete.to(keypoints), keypoints).to(place)
 
 
 def _known(statistics: PoseStatistics | None) -> PoseStatistics:
@@ -159,6 +160,8 @@ def draw_completions(
 
     Raises what `complete_keypoints` raises.
     """
+    place, (keypoints, missing) = keypoints.device, (keypoints.cpu(), missing.cpu())
+    source = torch.device("cpu") if generator is None else generator.device
     complete = complete_keypoints(keypoints, missing, statistics)
     drawn = complete.expand(n, -1, -1, -1).clone()
     for pattern in missing.unique(dim=0):
@@ -167,12 +170,12 @@ def draw_completions(
             relation, shown = _relate(~pattern, _known(statistics)), complete[rows][:, ~pattern].double()
             flip = shown.new_tensor(_FLIP)
             metre = _measure_metre(((shown - shown.mean(1, keepdim=True)) * flip).flatten(1), relation)
-            noise = torch.randn(n, len(shown), len(relation.root), generator=generator, dtype=torch.float64)
+            noise = torch.randn(n, len(shown), len(relation.root), generator=generator, device=source).cpu().double()
             shift = (metre * (noise @ relation.root.T)).unflatten(-1, (-1, 2)) * flip
             places = drawn[:, rows]
             places[:, :, pattern] += shift.to(places)
             drawn[:, rows] = places
-    return drawn
+    return drawn.to(place)
 
 # %% ../../nbs/evidence/04_missing.ipynb #fc1517b3
 def _joints(*names: str) -> list[int]:

@@ -23,12 +23,16 @@ from .pretrained import load_pretrained
 from ..training.specs import OptimiserSpec
 
 # %% ../../nbs/models/01_posterior.ipynb #520a6e68
+_TOGETHER = 16  # people with missing joints, whose completions are sampled in one batch
+
+
 class PosePosterior(nn.Module, ABC):
     "A distribution over 3D poses given 2D evidence; the base of every model in this library."
 
     has_density = False  # whether `log_prob` is available
     reads_heatmaps = False  # whether `detections` should carry heatmaps; without, a model falls back on their Gaussians
     joints = 17  # Human3.6M-17
+    completions = 50  # of a person with missing joints; 0: the model itself sees that they are missing
 
     def __init__(self, config):
         super().__init__()
@@ -40,39 +44,103 @@ class PosePosterior(nn.Module, ABC):
         n: int = 200,  # hypotheses per person
         generator: torch.Generator | int | None = None,  # source of the latent noise, or the seed of one
     ) -> Tensor:  # (n, B, 17, 3), root-centred metres
-        "Draw `n` hypotheses from the posterior of every detection."
+        """Draw `n` hypotheses from the posterior of every detection.
+
+        Of a person with missing joints each is drawn given one of `completions` places of these.
+        """
+        return self._draw(detections, n, generator, density=False)[0]
+
+    def sample_and_log_prob(
+        self,
+        detections: Detections,  # evidence of B people
+        n: int = 200,  # hypotheses per person
+        generator: torch.Generator | int | None = None,  # source of the latent noise, or the seed of one
+    ) -> tuple[Tensor, Tensor]:  # (n, B, 17, 3), root-centred metres; (n, B), nats
+        """What `sample` draws, and its log-density, for which a flow knows the latent already.
+
+        NaN and errors as in `log_prob`.
+        """
+        self._check_density()
+        return self._draw(detections, n, generator, density=True)
+
+    def _draw(
+        self, detections: Detections, n: int, generator: torch.Generator | int | None, density: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        "Hypotheses, and their log-densities where wanted; people who lack joints are completed."
         check_count(n, "n")
         generator = make_generator(generator) if isinstance(generator, int) else generator
         with torch.inference_mode(), evaluating(self):
-            return self._sample(self._own(detections), n, generator)
+            own = self._own(detections)
+            draw = self._sample_and_log_prob if density else lambda *wanted: (self._sample(*wanted), None)
+            lacking = self._lacking(own)
+            if not lacking.any():
+                return draw(own, n, generator)
+            poses = next(self.parameters()).new_empty(n, len(own), self.joints, 3)
+            values = poses.new_full(poses.shape[:2], torch.nan)
+            if not lacking.all():
+                poses[:, ~lacking], some = draw(own[~lacking], n, generator)
+                values[:, ~lacking] = some if density else torch.nan
+            poses[:, lacking] = self._sample_completed(own[lacking], n, generator)
+            return poses, values
+
+    def _lacking(self, detections: Detections) -> Tensor:  # (B,) bool
+        "Who lacks joints that are to be completed."
+        if not self.completions or detections.missing is None:
+            return torch.zeros(len(detections), dtype=torch.bool)
+        return detections.missing.any(1).cpu()
+
+    def _sample_completed(self, detections: Detections, n: int, generator: torch.Generator | None) -> Tensor:
+        "Hypotheses of people who all lack joints: of each the same number for every completion, these in turn."
+        poses, places = [], min(n, self.completions)
+        for people in torch.arange(len(detections)).split(_TOGETHER):
+            drawn = self._sample(detections[people].completions(places, generator), -(-n // places), generator)
+            poses.append(drawn.unflatten(1, (places, len(people))).flatten(0, 1)[:n])
+        return torch.cat(poses, 1)
 
     def mode(
         self,
         detections: Detections,  # evidence of B people
     ) -> Tensor:  # (B, 17, 3), root-centred metres
-        "The single most typical pose (for a flow the image of z = 0, the latent's mode)."
+        """The single most typical pose (for a flow the image of z = 0, the latent's mode).
+
+        Missing joints count as found at their expected places.
+        """
         with torch.inference_mode(), evaluating(self):
-            return self._mode(self._own(detections))
+            own = self._own(detections)
+            return self._mode(own.completed() if self.completions else own)
 
     def log_prob(
         self,
         poses: Tensor,  # (..., B, 17, 3), metres
         detections: Detections,  # evidence of B people
     ) -> Tensor:  # (..., B), nats
-        "The log-density of poses; raises `DensityError` for a model that has none."
+        """The log-density of poses; NaN for people who lack joints, unless `completions` is 0.
+
+        Raises `DensityError` for a model that has none.
+        """
         check_poses(poses, self.joints, finite=True)
-        if not self.has_density:
-            raise DensityError(
-                f"{type(self).__name__} has no tractable density; use a flow such as PoseFlow, or a sample-based score "
-                "(metrics.scores.energy_score, metrics.scores.crps)"
-            )
+        self._check_density()
         if poses.ndim < 3 or poses.shape[-3] != len(detections):
             raise ConfigError(
                 f"poses {tuple(poses.shape)}: expected one column per detection ({len(detections)}) before the joints"
             )
         wanted = torch.is_grad_enabled() and (poses.requires_grad or self.training)
         with evaluating(self), torch.set_grad_enabled(wanted):
-            return self._log_prob(poses.to(next(self.parameters())), self._own(detections))
+            own, poses = self._own(detections), poses.to(next(self.parameters()))
+            lacking = self._lacking(own)
+            if not lacking.any():
+                return self._log_prob(poses, own)
+            values = poses.new_full(poses.shape[:-2], torch.nan)
+            if not lacking.all():
+                values[..., ~lacking] = self._log_prob(poses[..., ~lacking, :, :], own[~lacking])
+            return values
+
+    def _check_density(self) -> None:
+        if not self.has_density:
+            raise DensityError(
+                f"{type(self).__name__} has no tractable density; use a flow such as PoseFlow, or a sample-based score "
+                "(metrics.scores.energy_score, metrics.scores.crps)"
+            )
 
     def _own(self, detections: Detections) -> Detections:
         "The evidence on the model's device and in its number format."
@@ -92,6 +160,10 @@ class PosePosterior(nn.Module, ABC):
 
     def _log_prob(self, poses, detections):
         raise DensityError(f"{type(self).__name__} declares a density but does not compute it")
+
+    def _sample_and_log_prob(self, detections, n, generator):
+        poses = self._sample(detections, n, generator)
+        return poses, self._log_prob(poses, detections)
 
     @abstractmethod
     def features(self, batch: PoseBatch) -> FeatureBatch:

@@ -39,7 +39,7 @@ class PosePrediction:
     reprojection: float  # per cent of the height, how far the mode is from the joints that were seen
     detections: Detections  # a batch of one: the evidence
     person: SeenPerson | None = None  # key points, and maps and mask of BlazePose; None: evidence came from elsewhere
-    log_prob: Tensor | None = None  # (n,) log-density of the hypotheses, where it was asked for
+    log_prob: Tensor | None = None  # (n,) log-density of the hypotheses, where asked for; NaN if joints are missing
 
     @property
     def doubtful(self) -> bool:
@@ -61,9 +61,11 @@ def predict_detections(
     errors = reprojection_error(mode, detections.keypoints.to(mode), detections.found.cpu())
     poses, radii, values = mode.new_zeros(0, *mode.shape), mode.new_full((2, *mode.shape[:2]), torch.nan), None
     if n:
-        drawn = model.sample(detections, n, seed)
-        with torch.no_grad():
-            values = model.log_prob(drawn, detections).float().cpu() if density else None
+        if density:
+            drawn, values = model.sample_and_log_prob(detections, n, seed)
+            values = values.float().cpu()
+        else:
+            drawn = model.sample(detections, n, seed)
         poses = drawn.float().cpu()
         radii = credible_radii(poses, mode)
     return [

@@ -134,6 +134,14 @@ def test_a_clip_with_a_missing_joint_and_an_empty_frame(run, clip, weights, tmp_
         assert file["missing"].tolist() == ["", "right_wrist", "", ""]
 
 
+def test_who_lacks_joints_has_no_density_and_this_is_said(run, clip, weights, tmp_path):
+    wanted = ("--skeleton", "coco_17", "--model", weights, "--n", 2, "--density")
+    done = run("lift", clip, *wanted, "--out", tmp_path / "x.npz")
+    assert done.exit_code == 0 and "1 of 4 poses lack joints and have no density" in done.output, done.output
+    with np.load(tmp_path / "x.npz") as file:
+        assert np.isnan(file["log_prob"]).all(0).tolist() == [False, True, False, False]
+
+
 def test_people_keep_frame_name_image_and_box(run, weights, tmp_path):
     def seen(image, idx, shift):
         return {

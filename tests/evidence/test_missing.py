@@ -11,7 +11,7 @@ from probpose.core.devices import make_generator
 from probpose.core.errors import DegeneratePoseError
 from probpose.data import load
 from probpose.evidence.detections import Detections
-from probpose.evidence.missing import complete_keypoints, draw_missing, load_statistics
+from probpose.evidence.missing import complete_keypoints, draw_completions, draw_missing, load_statistics
 from probpose.geometry.skeletons import COCO_17, MPII_16
 from probpose.models.diffpose.condition import evidence_maps
 from probpose.models.poseflow.condition import condition_vector
@@ -110,3 +110,35 @@ def test_expected_places_are_better_than_the_mean_of_what_was_seen(people):
         seen = torch.stack([row[~mask].mean(0) for row, mask in zip(truth, lost)])
         near, far = ((guess - truth)[lost].norm(dim=-1), (seen[:, None] - truth)[lost].norm(dim=-1))
         assert near.median() < 0.5 * far.median(), joints
+
+
+@pytest.mark.parametrize("with_maps", [False, True])
+def test_completions_are_people_whose_joints_all_were_found(people, with_maps):
+    lost = draw_missing(40, make_generator(4), complete=0.2)
+    seen = people.detections.with_heatmaps(people.heatmaps(slice(0, 40))) if with_maps else people.detections
+    taken = seen.without(lost)
+    several = taken.completions(7, make_generator(5))
+    assert len(several) == 280 and several.found.all()
+    again = several.keypoints.unflatten(0, (7, 40))
+    assert torch.equal(again[:, ~lost], taken.keypoints[~lost].expand(7, -1, -1))
+    assert (again[:, lost].std(0).norm(dim=-1) > 0.05).all(), "missing joints are scattered"
+    places = draw_completions(taken.keypoints, lost, 7, make_generator(5))
+    assert torch.equal(again, places)
+    bells = several.gaussians
+    assert torch.equal(bells.mean.unflatten(0, (7, 40))[:, lost], places[:, lost])
+    usual = torch.stack([row[~gone].mean() for row, gone in zip(taken.scores, lost)])
+    assert torch.allclose(several.scores.unflatten(0, (7, 40))[0], torch.where(lost, usual[:, None], taken.scores))
+    if with_maps:
+        maps, inside = several.heatmaps.unflatten(0, (7, 40)), ((places > 1) & (places < 62)).all(-1)
+        assert torch.equal(maps[0][~lost], taken.heatmaps[~lost])
+        peak = maps.flatten(3).argmax(-1)
+        found = torch.stack([peak % 64, peak // 64], -1)
+        assert ((found - places)[:, lost][inside[:, lost]].abs() <= 0.51).all()
+
+
+def test_a_completed_person_is_at_the_expected_place(people):
+    lost = draw_missing(40, make_generator(4), complete=0.2)
+    taken = people.detections.without(lost)
+    assert torch.equal(taken.completed().keypoints, taken.keypoints) and taken.completed().found.all()
+    assert people.detections.completed() is people.detections
+    assert len(people.detections.completions(2)) == 80

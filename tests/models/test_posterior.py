@@ -84,6 +84,21 @@ def test_density_or_a_clear_error(model, detections, batch):
             model.log_prob(batch.poses, detections)
 
 
+def test_densities_come_with_the_hypotheses(model, detections):
+    if model.has_density:
+        poses, values = model.sample_and_log_prob(detections, 3, generator())
+        assert torch.equal(poses, model.sample(detections, 3, generator()))
+        assert torch.allclose(values, model.log_prob(poses, detections), rtol=1e-3, atol=1e-2)
+        lacking, whole = without_joint(detections), torch.tensor([0, 2])
+        poses, values = model.sample_and_log_prob(lacking, 3, generator())
+        assert torch.equal(poses, model.sample(lacking, 3, generator()))
+        assert values[:, 1::2].isnan().all()
+        assert torch.allclose(values[:, whole], model.log_prob(poses, lacking)[:, whole], rtol=1e-3, atol=1e-2)
+    else:
+        with pytest.raises(DensityError, match="no tractable density"):
+            model.sample_and_log_prob(detections, 3, generator())
+
+
 def test_training_step_names_its_losses_and_reaches_its_parameters(model, batch):
     model.train()
     for phase, spec in model.optimisers().items():
@@ -159,3 +174,43 @@ def test_settings_that_features_depend_on_are_declared(model, batch, settings_re
     "Models that agree in `feature_settings` share features; DiffPose, which declares derived ones, has its own test."
     if not isinstance(model, DiffPose):
         assert settings_read(model, batch) <= set(model.feature_settings())
+
+
+def without_joint(detections, joint=10):  # the right wrist
+    "The second and fourth of four people lack a joint."
+    lost = torch.zeros(4, 16, dtype=torch.bool)
+    lost[1::2, joint] = True
+    return detections.without(lost)
+
+
+def test_people_with_missing_joints_are_completed(model, detections):
+    lacking = without_joint(detections)
+    drawn = model.sample(lacking, 6, generator())
+    assert drawn.shape == (6, 4, 17, 3) and drawn.isfinite().all()
+    if isinstance(model, DETERMINISTIC):
+        spread = drawn.std(0).amax((1, 2))
+        assert (spread[::2] < 1e-6).all() and ((spread[1::2] > 1e-4).all() or isinstance(model, MeanPose))
+    mode = model.mode(lacking)
+    assert torch.allclose(mode, model.mode(lacking.completed()), atol=1e-5)
+    assert torch.allclose(mode[::2], model.mode(detections[::2]), atol=1e-4)
+    model.completions = 0
+    learnt = model.sample(lacking, 6, generator())
+    assert learnt.shape == drawn.shape and learnt.isfinite().all()
+
+
+def test_hypotheses_share_the_completions_evenly(detections):
+    model = with_prior()
+    model.completions = 5
+    drawn = model.sample(without_joint(detections), 13, generator())[:, 1]
+    same = torch.cdist(drawn.flatten(1), drawn.flatten(1)) < 1e-6
+    assert same.sum(1).tolist() == [3, 3, 3, 2, 2] * 2 + [3, 3, 3]
+
+
+def test_no_density_where_joints_are_missing(detections):
+    model = build("poseflow", "smoke").eval()
+    poses, lacking = model.sample(detections, 2, generator()), without_joint(detections)
+    values = model.log_prob(poses, lacking)
+    assert values.isnan().all(0).tolist() == [False, True, False, True]
+    assert torch.allclose(values[:, ::2], model.log_prob(poses, detections)[:, ::2], atol=1e-3)
+    model.completions = 0
+    assert model.log_prob(poses, lacking).isfinite().all()

@@ -12,11 +12,10 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from ...core.batches import FeatureBatch, PoseBatch, Prepared, copy_with
+from ...core.batches import FeatureBatch, PoseBatch, Prepared
 from ...core.devices import evaluating, make_generator, seeded
 from ...core.errors import ConfigError
 from ...evidence.detections import Detections
-from ...evidence.missing import draw_completions
 from ...geometry.conversions import bone_lengths
 from ...losses.hypotheses import l2d
 from ...losses.lifting import bone_prior_loss, deformation_loss, lifting_loss
@@ -34,11 +33,12 @@ class ElePose(PosePosterior):
     """Unsupervised lifting with a learned distribution of camera elevations, seen as a posterior of one point.
 
     Source: Wandt, Little & Rhodin, CVPR 2022. Train it with `training.loop.train_stages`, which trains `prior` first.
-    Only the detections of a data set are read, never its 3D poses. Where joints are missing, each hypothesis lifts
-    another completion of the 2D pose (`evidence.missing.draw_completions`), so their scatter states the error of that.
+    Only the detections of a data set are read, never its 3D poses. Hypotheses differ only where joints are
+    missing: each lifts another completion of the 2D pose, so their scatter states the error of that.
     """
 
     has_density = True
+    completions = 1000  # one for every hypothesis
 
     def __init__(self, config: ElePoseConfig | None = None):
         super().__init__(config or ElePoseConfig())
@@ -195,12 +195,7 @@ class ElePose(PosePosterior):
         return pose * (self.config.bone_length / bone_lengths(pose).mean(-1))[..., None, None]
 
     def _sample(self, detections, n, generator):
-        if detections.missing is None or not detections.missing.any():
-            return self._mode(detections).expand(n, -1, -1, -1).clone()
-        several = draw_completions(detections.keypoints, detections.missing, n, generator)
-        again = detections[torch.arange(len(detections)).repeat(n)]
-        spread = copy_with(again, keypoints=several.flatten(0, 1), gaussians=None, missing=None)
-        return self._mode(spread).unflatten(0, (n, len(detections)))
+        return self._mode(detections).expand(n, -1, -1, -1).clone()
 
     def _log_prob(self, poses, detections):
         own, upright = self._lift(self._scaled_poses(detections))

@@ -53,6 +53,8 @@ class HuMR(PosePosterior):
     loads `config.body`.
     """
 
+    completions = 0  # what the image shows cannot be completed
+
     def __init__(self, config: HuMRConfig | None = None, body: Any = None):
         config = config or HuMRConfig()
         super().__init__(config)

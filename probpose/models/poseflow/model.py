@@ -233,6 +233,12 @@ class PoseFlow(PosePosterior):
         vectors = self.lift(self._latents(n, len(y), generator), y, condition)
         return vector_to_pose(check_flow_output(vectors, self.flow))
 
+    def _sample_and_log_prob(self, detections, n, generator):
+        y, condition = self.evidence(detections)
+        z = self._latents(n, len(y), generator)
+        poses = vector_to_pose(check_flow_output(self.lift(z, y, condition), self.flow))
+        return poses, fibre_log_density(self.flow, z, y, condition, LATENT)
+
     def _mode(self, detections):
         y, condition = self.evidence(detections)
         return vector_to_pose(self.lift(y.new_zeros(1, len(y), LATENT), y, condition))[0]

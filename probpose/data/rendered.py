@@ -165,8 +165,12 @@ def _draw_casts(job: RenderJob, numbers: Sequence[int], attempt: int = 0) -> lis
     betas = torch.stack([random_betas(people, job.body.num_betas, source) for source in sources])
     h36m, coco, mpii = (job.body.points(name, rotations, betas) for name in ("h36m_17", "coco_17", "mpii_16"))
     casts, target = [], torch.cat([h36m, coco, mpii[..., MPII_MIDDLE, :]], -2)[:, 0]
+    soles = [None] * len(sources)
+    if job.config.everyday is not None:
+        surface = job.body.points("surface", rotations, betas)
+        soles = torch.einsum("nd,npvd->npv", views[:, :, 1], surface).amin(-1)
     for i, source in enumerate(sources):
-        scene = random_scene(torch.cat([coco[i], mpii[i]], -2), views[i], job.config, source)
+        scene = random_scene(torch.cat([coco[i], mpii[i]], -2), views[i], job.config, source, soles[i])
         casts.append(
             _Cast(scene, rotations[i, : scene.people], betas[i, : scene.people], target[i] + scene.translations[0])
         )
@@ -369,9 +373,21 @@ WORKING_MODULES = (  # what the pictures depend on besides motions, body and set
     "geometry.crops",
     "geometry.rotations",
     "geometry.skeletons",
-    "rendering.scenes",
+    "rendering.arrangement",
+    "rendering.backdrops",
+    "rendering.cloth",
+    "rendering.dressed",
+    "rendering.exposure",
+    "rendering.film",
+    "rendering.furniture",
     "rendering.kernels",
+    "rendering.looks",
+    "rendering.outfits",
     "rendering.renderer",
+    "rendering.scenes",
+    "rendering.skirts",
+    "rendering.solids",
+    "rendering.surroundings",
     "rendering.visibility",
 )
 

@@ -71,6 +71,7 @@ TASKS = {
     "elepose_training_wide": ("the same, the paper's width", "the same"),
     "components": ("principal components, streaming", "singular values of all poses at once"),
     "body_points": ("joints and key points of bodies", "smplx with all vertices, and a regressor"),
+    "body_surface": ("surfaces of bodies", "smplx as it comes"),
     "humr_training": (
         "training iteration of HuMR",
         "all vertices of all bodies, FrEIA's graphs, all pairs in all kernels, AdamW as it comes",
@@ -93,6 +94,7 @@ TARGETS = {
     "diffpose_training": 1.3,
     "elepose_training": 1.5,
     "body_points": 10.0,
+    "body_surface": 2.0,
     "humr_training": 4.0,
     "gaussian_fit": 5.0,
     "cps": 100.0,

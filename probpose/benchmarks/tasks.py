@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['time_sampling', 'time_density', 'time_lifting', 'time_photographs', 'time_training', 'time_diffusion_sampling',
            'time_few_steps', 'time_diffusion_training', 'time_lifting_training', 'time_components',
-           'time_seeds_together', 'time_gaussian_fitting', 'time_body_points', 'time_humr_training', 'time_one_image',
-           'time_rendering', 'time_scores', 'time_inference']
+           'time_seeds_together', 'time_gaussian_fitting', 'time_body_points', 'time_body_surface',
+           'time_humr_training', 'time_one_image', 'time_rendering', 'time_scores', 'time_inference']
 
 # %% ../../nbs/benchmarks/05_tasks.ipynb #bc23010e
 import copy
@@ -441,6 +441,26 @@ def time_body_points(
     traffic = rotations.nbytes + betas.nbytes + sum(t.nbytes for t in candidates["fast"]())
     agreement = f"{plan.posed} bodies; largest difference {1000 * gap:.0e} mm"
     return compare_versions("body_points", candidates, agreement, plan, device, traffic)
+
+
+def time_body_surface(
+    plan: SpeedPlan,
+    data: PoseDataset,  # not used
+    device: str | torch.device = "cpu",
+) -> pd.DataFrame:  # a row per round
+    "All vertices of bodies: the library's skinning against smplx's."
+    body = shared_body(device)
+    plain = PlainBody(body)
+    rotations, betas = (t.to(device) for t in random_bodies(plan.posed, make_generator(0)))
+    candidates = {
+        "plain": _without_gradient(lambda: plain.vertices(rotations, betas)),
+        "fast": _without_gradient(lambda: body.vertices(rotations, betas)),
+    }
+    gap = float((candidates["plain"]() - candidates["fast"]()).abs().max())
+    gap = check_agreement(gap, 1e-5, "surfaces of bodies, metres")
+    traffic = rotations.nbytes + betas.nbytes + candidates["fast"]().nbytes
+    agreement = f"{plan.posed} bodies, {body.vertex_count} vertices each; largest difference {1000 * gap:.0e} mm"
+    return compare_versions("body_surface", candidates, agreement, plan, device, traffic)
 
 
 def time_humr_training(

@@ -368,6 +368,7 @@ WORKING_MODULES = (  # what the pictures depend on besides motions, body and set
     "bodies.body",
     "bodies.files",
     "bodies.points",
+    "bodies.skinning",
     "geometry.cameras",
     "geometry.conversions",
     "geometry.crops",

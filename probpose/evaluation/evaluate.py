@@ -166,7 +166,14 @@ def _columns(
     found |= _mode_columns(model, batch, view, protocols)
     found |= {(name, "set"): value for name, value in _set_scores(view).items()}
     if getattr(model, "has_density", False) and view.target is not None:
-        found["nll", "set"] = negative_log_likelihood(model.log_prob(view.target, batch.detections))
+        density = model.log_prob(view.target, batch.detections)
+        missing = getattr(batch.detections, "missing", None)
+        lacking = (
+            missing.any(1).to(density.device) if missing is not None else torch.zeros_like(density, dtype=torch.bool)
+        )
+        known = ~(lacking & density.isnan())  # who lacks joints has no density
+        found["nll", "set"] = torch.full_like(density, torch.nan)
+        found["nll", "set"][known] = negative_log_likelihood(density[known])
     return found
 
 # %% ../../nbs/evaluation/02_evaluate.ipynb #f75d0514

@@ -167,9 +167,10 @@ def _measure_missing(run: Runner, variant: str, model: PosePosterior, data: Pose
     return records
 
 # %% ../../nbs/studies/18_shipped.ipynb #d2196ea1
-_SHARES = {"poseflow": 1.2, "diffpose": 1.0}  # of the plan's iterations
+_SHARES = {"poseflow": 0.6, "diffpose": 1.0}  # of the plan's iterations
 _TRAINED = tuple(_SHARES)
 _AVERAGE = 0.999  # decay of the running average of the weights, where the model names none
+_KEPT = 0.05  # share of the benchmark's weights in PoseFlow's, after its training
 
 
 class ShippedRecipe(Recipe):
@@ -193,11 +194,19 @@ class ShippedRecipe(Recipe):
         return PoseFlow(replace(model.config, lr=model.config.lr / 2, halve_at=0.5)) if variant == "poseflow" else model
 
     def fit(self, run: Runner, variant: str, model: PosePosterior) -> PosePosterior:
-        "The model, trained; PoseFlow starts with what its chapter has trained."
-        if variant == "poseflow":
-            start = self._chapter_of(run, variant).model("full").inference_state()
-            model.load_state_dict(start, strict=False)  # all but the critic, which learns anew
-        return super().fit(run, variant, model)
+        """The model, trained; PoseFlow starts with what its chapter has trained, and keeps a share of it.
+
+        What a network knew before a training is not lost when both sets of weights are averaged (Wortsman et al. 2022).
+        """
+        if variant != "poseflow":
+            return super().fit(run, variant, model)
+        start = self._chapter_of(run, variant).model("full").inference_state()
+        model.load_state_dict(start, strict=False)  # all but the critic, which learns anew
+        trained = super().fit(run, variant, model)
+        ends = trained.inference_state().items()
+        blended = {name: torch.lerp(end, start[name], _KEPT) for name, end in ends if end.is_floating_point()}
+        trained.load_state_dict(blended, strict=False)
+        return trained
 
     def settings(self, run: Runner, variant: str) -> dict:
         "Everything that was set for a variant."
@@ -205,6 +214,7 @@ class ShippedRecipe(Recipe):
             return {"variant": variant}
         iterations = round(_SHARES[variant] * run.plan.iterations)
         about = {"worlds": repr(WORLDS), "average": _AVERAGE, "iterations": iterations}
+        about |= {"kept": _KEPT} if variant == "poseflow" else {}
         return super().settings(run, variant) | about
 
     def frames(self, run: Runner, variant: str) -> JoinedPoses:

@@ -15,6 +15,7 @@ from ..benchmarks.plans import RATES, SPEED_PLANS, SpeedPlan
 from ..benchmarks.report import speedups
 from probpose.benchmarks.tasks import (
     time_body_points,
+    time_body_surface,
     time_components,
     time_density,
     time_diffusion_sampling,
@@ -57,6 +58,7 @@ _BENCHMARKS = (
     time_components,
     time_seeds_together,
     time_body_points,
+    time_body_surface,
     time_humr_training,
     time_one_image,
     time_rendering,

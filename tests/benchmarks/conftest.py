@@ -28,7 +28,7 @@ def frames():
 def body():
     missing = [name for name in ("smplx", "warp", "timm") if importlib.util.find_spec(name) is None]
     if missing:
-        pytest.skip(f"needs {', '.join(missing)}: pip install 'probpose[mesh]'")
+        pytest.skip(f"needs {', '.join(missing)}: pip install 'probpose[mesh,smplx]'")
     return shared_body()
 
 

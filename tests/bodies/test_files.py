@@ -21,8 +21,19 @@ def test_missing_licensed_model(name, file, site, monkeypatch, tmp_path):
     monkeypatch.setenv("PROBPOSE_BODIES", str(tmp_path))
     with pytest.raises(DataFileError, match=file):
         load_body(name)
-    with pytest.raises(DataFileError, match="register"):
+    with pytest.raises(DataFileError, match="register") as error:
         load_body(tmp_path / file)
+    assert str(tmp_path / file) in str(error.value) and site in str(error.value)
+    assert "load_body('open')" in str(error.value)
+
+
+@pytest.mark.parametrize("vertices, joints", [(5023, 5), (778, 16), (10475, 24)])
+def test_models_of_other_parts_are_refused(write_licensed, vertices, joints, tmp_path):
+    "Heads and hands come in the same layout; and the parts of SMPL-X beside SMPL's joints."
+    shapes = dict(shapedirs=lambda generator: generator.standard_normal((vertices, 3, 10), np.float32))
+    file = write_licensed(tmp_path / "part.npz", vertices, [0, *range(joints - 1)], **shapes)
+    with pytest.raises(DataFileError, match="joints"):
+        load_body(file, num_betas=10)
 
 
 def test_a_licensed_file_is_found_by_folder(monkeypatch, tmp_path):
@@ -49,6 +60,11 @@ def broken(tmp_path, **changes):
         (dict(J_regressor=None), "J_regressor"),
         (dict(weights=np.zeros((13718, 55))), "sum to one"),
         (dict(landmark_vertices=None), "landmark_vertices"),
+        (dict(landmark_vertices=np.array([0, 1, 2, 3, 4, 13718])), "landmark_vertices"),
+        (dict(landmark_vertices=np.arange(5)), "landmark_vertices"),
+        (dict(posedirs=np.zeros((13718, 3, 207), np.int8)), "posedirs"),
+        (dict(shapedirs=np.zeros((6890, 3, 10))), "shapedirs"),
+        (dict(kintree_table=np.tile(np.arange(55), (2, 1))), "before its parent"),
     ],
 )
 def test_wrong_topology(tmp_path, changes, message):

@@ -16,7 +16,6 @@ from probpose.vision.detections import ImageDetections
 
 Image = pytest.importorskip("PIL.Image")
 trimesh = pytest.importorskip("trimesh")
-pytest.importorskip("smplx")
 
 WIDTH, HEIGHT, FEATURES = 640, 480, 12
 PERSON = torch.tensor([300.0, 250.0]) + 150 * rest_pose("coco_17")[:, :2]

@@ -25,7 +25,6 @@ def poses():
 @pytest.fixture(scope="session")
 def body():
     "The open body."
-    pytest.importorskip("smplx")
     return load_body()
 
 

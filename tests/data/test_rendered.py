@@ -9,7 +9,6 @@ import roma
 import torch
 
 pytest.importorskip("warp")
-pytest.importorskip("smplx")
 
 from probpose.core.errors import ConfigError, DataFileError, NotFiniteError, ShapeError
 from probpose.data.rendered import RenderedDataset, make_rendered, pack_mask, random_betas, unpack_mask

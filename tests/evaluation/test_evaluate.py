@@ -141,3 +141,14 @@ def test_summaries_are_means_of_rows(evaluated):
     assert pick[pick.action == "all"].value.iloc[0] == pytest.approx(rows.value.mean())
     with pytest.raises(UnknownNameError, match="column"):
         summarise(evaluated, by=("camera",))
+
+
+def test_people_with_missing_joints_have_no_likelihood(values):
+    from probpose.data import load
+    from probpose.data.joined import hide_joints
+    from probpose.models import build
+
+    data = hide_joints(load("synthetic", "test", size=12), complete=0.5)
+    lacking = ~data.detections.found.all(1)
+    frame = evaluate(build("poseflow", "smoke"), data, n=2, **QUIET)
+    assert 0 < lacking.sum() < 12 and np.isnan(values(frame, "nll", "set")).tolist() == lacking.tolist()

@@ -11,7 +11,7 @@ from probpose.models.predict import map_ahead, predict, predict_pictures
 @pytest.fixture(scope="module")
 def picture():
     "Somebody rendered, 256 px, and the corners of the whole picture."
-    for module in ("ai_edge_litert", "warp", "smplx"):
+    for module in ("ai_edge_litert", "warp"):
         pytest.importorskip(module)
     from probpose.data.detected import load_rendered
 

@@ -5,7 +5,6 @@ import pytest
 from probpose.core.errors import ConfigError
 
 pytest.importorskip("warp")
-pytest.importorskip("smplx")
 
 
 def test_without_warp_the_error_says_what_to_install(monkeypatch):

@@ -13,7 +13,6 @@ from probpose.rendering.renderer import Renderer
 from probpose.rendering.scenes import SceneConfig, Solids, random_look, random_scene
 
 pytest.importorskip("warp")
-pytest.importorskip("smplx")
 
 
 @pytest.mark.parametrize("seed", range(5))

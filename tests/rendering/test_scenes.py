@@ -10,7 +10,6 @@ from probpose.geometry.crops import Crop, box_numbers
 from probpose.rendering.scenes import SceneConfig
 
 pytest.importorskip("warp")
-pytest.importorskip("smplx")
 
 
 def test_drawing_touches_no_global_random_numbers(body, photograph):

@@ -13,7 +13,6 @@ from probpose.rendering.scenes import SceneConfig
 from probpose.rendering.visibility import joint_visibility, tolerances
 
 pytest.importorskip("warp")
-pytest.importorskip("smplx")
 
 
 def test_a_wall_hides_everything_and_a_wall_behind_nothing(body, renderer, photograph, solid):

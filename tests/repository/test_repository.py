@@ -197,7 +197,9 @@ def test_every_package_is_pinned_and_torch_is_first():
     assert len(locked()) == len(lines)
 
 
-@pytest.mark.parametrize("key", ["requirements", "book_requirements", "dev_requirements"])
+@pytest.mark.parametrize(
+    "key", ["requirements", *(f"{name}_requirements" for name in ("mesh", "photo", "smplx", "book", "dev"))]
+)
 def test_lock_satisfies_the_settings(key):
     for text in settings()[key].split():
         requirement = Requirement(text)

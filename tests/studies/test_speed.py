@@ -23,7 +23,7 @@ MEASURED = set(TASKS) - (set() if LITERT else {"photographs"})  # what needs the
 def study(tmp_path_factory):
     missing = [name for name in ("smplx", "warp", "timm") if importlib.util.find_spec(name) is None]
     if missing:
-        pytest.skip(f"needs {', '.join(missing)}: pip install 'probpose[mesh]'")
+        pytest.skip(f"needs {', '.join(missing)}: pip install 'probpose[mesh,smplx]'")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield open_study("speed", cache=tmp_path_factory.mktemp("speed")).run()

@@ -8,14 +8,19 @@ __all__ = ['shared_body', 'PlainBody', 'random_bodies', 'random_people']
 # %% ../../../nbs/benchmarks/plain/05_bodies.ipynb #b61f0a06
 import copy
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import roma
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...bodies.body import Body, load_body
+from ...bodies.files import BODY_ARRAYS
 from ...core.batches import PoseBatch
 from ...core.devices import make_generator
+from ...core.optional import import_optional
 from ...evidence.gaussians import Gaussians, render_gaussians
 from ...evidence.maps import keypoints_from_heatmaps
 from ...geometry.crops import crop_coordinates, map_pixels
@@ -31,22 +36,65 @@ def shared_body(device: str | torch.device = "cpu") -> Body:
     return _load_once() if torch.device(device).type == "cpu" else copy.deepcopy(_load_once()).to(device)
 
 
-class PlainBody:
-    "Points of bodies by smplx's whole forward pass and a regressor over all vertices."
+class _NoExtras(nn.Module):
+    "Stands for smplx's key points, whose vertex numbers hold for one topology only."
 
-    def __init__(self, body: Body, chunk: int = 64):
-        self.layer, self.regressor, self.chunk = body._layer, body.regressors["coco_17"].to(body.rest), chunk
+    def forward(self, vertices: Tensor, joints: Tensor) -> Tensor:
+        return joints.clone()  # smplx adds the translation in place
+
+
+@lru_cache(maxsize=2)
+def _load_layer(path: Path, num_betas: int, extended: bool, device: torch.device) -> nn.Module:
+    "smplx's module for a file; raises `ConfigError` where smplx is not installed."
+    package = import_optional("smplx", "smplx")
+    if extended:
+        layer = package.SMPLXLayer(str(path), ext="npz", use_pca=False, flat_hand_mean=True, num_betas=num_betas)
+    else:
+        with np.load(path, allow_pickle=False) as file:
+            data = package.utils.Struct(**{key: file[key] for key in BODY_ARRAYS})
+        layer = package.SMPLLayer("", data_struct=data, num_betas=num_betas)
+    layer.vertex_joint_selector = _NoExtras()
+    return layer.requires_grad_(False).to(device)
+
+
+class PlainBody:
+    """Surfaces of a body by smplx's whole forward pass, and points by a regressor over all vertices.
+
+    Raises `ConfigError` where smplx is not installed.
+    """
+
+    def __init__(
+        self,
+        body: Body,
+        chunk: int = 64,  # bodies at a time, which suits caches
+    ):
+        extended = body.vertex_count != 6890
+        self.layer = _load_layer(body.path, body.num_betas, extended, body.rest.device)
+        self.regressor, self.chunk = body.regressors["coco_17"].to(body.rest), chunk
+
+    def _surfaces(self, rotations: Tensor, betas: Tensor) -> list[Any]:
+        "smplx's answers, a chunk at a time; its joints beside the 22 are at rest."
+        missing = self.layer.NUM_BODY_JOINTS - 21  # of SMPL, whose hands are joints of the body
+        rest = torch.eye(3).to(rotations).expand(len(rotations), missing, 3, 3)
+        posed = torch.cat((rotations[:, 1:], rest), 1)
+        parts = zip(*(values.split(self.chunk) for values in (rotations[:, :1], posed, betas)))
+        return [self.layer(betas=shape, global_orient=first, body_pose=rest) for first, rest, shape in parts]
+
+    def vertices(
+        self,
+        rotations: Tensor,  # (N, 22, 3, 3)
+        betas: Tensor,  # (N, S)
+    ) -> Tensor:  # (N, V, 3)
+        "Whole surfaces, metres."
+        return torch.cat([part.vertices for part in self._surfaces(rotations, betas)])
 
     def points(
         self,
         rotations: Tensor,  # (N, 22, 3, 3)
         betas: Tensor,  # (N, S)
     ) -> tuple[Tensor, Tensor]:  # joints (N, 22, 3), COCO's points (N, 17, 3)
-        "Joints and key points, metres; `chunk` bodies at a time, which suits caches."
-        parts = [
-            self.layer(betas=b, global_orient=r[:, :1], body_pose=r[:, 1:])
-            for r, b in zip(rotations.split(self.chunk), betas.split(self.chunk))
-        ]
+        "Joints and key points, metres."
+        parts = self._surfaces(rotations, betas)
         points = [torch.einsum("kv,nvd->nkd", self.regressor, part.vertices) for part in parts]
         return torch.cat([part.joints[:, :22] for part in parts]), torch.cat(points)
 

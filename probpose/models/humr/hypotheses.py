@@ -45,7 +45,7 @@ class BodyHypotheses:
         return self.body.points(name, self.rotations, self.betas)
 
     def vertices(self) -> Tensor:  # (n, B, V, 3)
-        "The surfaces in metres and camera axes, relative to the body's origin; needs `smplx`."
+        "The surfaces in metres and camera axes, relative to the body's origin."
         return self.body.vertices(self.rotations, self.betas)
 
     @property

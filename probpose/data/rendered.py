@@ -6,6 +6,7 @@
 __all__ = ['FORMAT', 'WORKING_MODULES', 'unpack_mask', 'RenderedDataset', 'RenderJob', 'draw_pictures', 'make_rendered']
 
 # %% ../../nbs/data/15_rendered.ipynb #42bbd4aa
+import gc
 import hashlib
 import io
 import json
@@ -180,6 +181,7 @@ def _draw_casts(job: RenderJob, numbers: Sequence[int], attempt: int = 0) -> lis
 _POSED = 16  # pictures whose people are posed together; shards hold whole multiples
 
 _LEAST = 0.15  # share of the target's amodal pixels that must be seen
+_EVERYDAY = 0.25, 0.004, 4  # in the everyday world: this share, this share of the picture, and so many of COCO's joints
 
 
 def _make_row(cast: _Cast, picture: Picture) -> dict[str, Tensor]:
@@ -210,13 +212,24 @@ def _pose_people(job: RenderJob, casts: list[_Cast]) -> list[Tensor]:  # of (P, 
     )
 
 
+def _shows_target(config: SceneConfig, picture: Picture, row: dict[str, Tensor]) -> bool:
+    "Whether enough of the target can be seen."
+    seen, there = picture.visible.sum(), picture.person.sum()
+    if config.everyday is None:
+        return bool(seen >= _LEAST * there)
+    share, area, joints = _EVERYDAY
+    enough = seen >= max(share * there, area * picture.visible.numel())
+    return bool(enough and row["visible"][:17].sum() >= joints)
+
+
 def _make_picture(job: RenderJob, renderer: Renderer, index: int, cast: _Cast, surface: Tensor) -> dict[str, Tensor]:
     "The fields of one picture; where next to nothing of the target can be seen, of another draw."
     for attempt in range(1, 50):
         try:
             picture = renderer.render(surface, cast.scene)
-            if picture.visible.sum() >= _LEAST * picture.person.sum():
-                return _make_row(cast, picture)
+            row = _make_row(cast, picture)
+            if _shows_target(job.config, picture, row):
+                return row
         except NoPersonError:
             pass
         (cast,) = _draw_casts(job, [index], attempt)
@@ -303,6 +316,7 @@ def run_worker() -> None:
     torch.set_num_threads(1)
     job, folder, shards, length, device = pickle.load(sys.stdin.buffer)
     renderer = Renderer(job.body, job.size, device)
+    gc.freeze()  # what is there by now stays: looking through it for garbage takes longer than a picture
     for shard in shards:
         _make_shard(job, renderer, folder, shard, length)
         print(f"made {shard}", flush=True)

@@ -105,10 +105,10 @@ def everyday_crop(
                 break
             share *= 0.7
         left = float(kept[:, 1 - axis].amax() - kept[:, 1 - axis].amin())
-        size = margin * max((1 - share) * float(extent[axis]), 0.9 * left, 0.2 * float(extent.max()))
+        size = margin * max((1 - share) * float(extent[axis]), left, 0.2 * float(extent.max()))
         centre[axis] = edge - sign * size / 2
         middle = float(kept[:, 1 - axis].amax() + kept[:, 1 - axis].amin()) / 2
-        centre[1 - axis] = middle + size * draws.normal(2 * jitter)
+        centre[1 - axis] = middle + size * min(max(draws.normal(2 * jitter), -0.07), 0.07)
     elif draws.happens(small):
         grown = size * draws.between(1.3, 3.0)
         free = (grown - size) / 2

@@ -187,7 +187,7 @@ def wear_colours():
         )
         fold = sample(texture, 90.0 * across + 57.0 * float(p + k), 45.0 * along)
         grain = sample(texture, 700.0 * across, 700.0 * along)
-        shade = 1.0 + (0.1 + 12.0 * rows[p, k, 6]) * fold + rows[p, k, 9] * grain
+        shade = 1.0 + (0.09 + 8.0 * rows[p, k, 6]) * fold + rows[p, k, 9] * grain
         if edge < 0.006:
             shade = 0.75 * shade
         return shade * colour
@@ -218,7 +218,8 @@ def wear_colours():
         tint = triple(heads, p, 0)
         colour, found = tint, int(0)
         if at[1] > 0.25 and wp.abs(at[0]) < 0.13:
-            strand = sample(texture, 900.0 * (at[0] + at[2]) + 71.0 * float(p), 120.0 * at[1])
+            turn = 81.487 * wp.atan2(at[0], at[2] - 0.045)  # twice around the tile, so that no seam is seen
+            strand = sample(texture, turn + 71.0 * float(p), 110.0 * at[1])
             soft = wp.where(heads[p, 20] < 1.5, 1.0, 0.2)
             if hair_margin(heads, p, at) + 0.006 * soft * strand > 0.0:
                 colour = (0.9 + 0.5 * soft * strand) * triple(heads, p, 22)

@@ -18,14 +18,13 @@ from .skirts import Skirts
 
 # %% ../../nbs/rendering/14_dressed.ipynb #fcd4f941
 _SHADOW_CELLS, _SHADOW_WIDTH = 64, 4.5  # m, of the map of shadows
+_GRID = 1.8 * (torch.cartesian_prod(torch.arange(4), torch.arange(4), torch.arange(1, 3)) / 3 - 0.5)
 
 
 def _solid_points(packed: Tensor) -> Tensor:  # (N, 3)
     "Points in every solid, for its shadow."
-    steps = torch.linspace(-0.9, 0.9, 4)
-    grid = torch.stack(torch.meshgrid(steps, steps, steps[1:3], indexing="ij"), -1).reshape(-1, 3)
     half, axes = packed[:, None, 13:16], packed[:, 4:13].view(-1, 3, 3)
-    return (packed[:, None, 1:4] + (grid * half) @ axes).reshape(-1, 3)
+    return (packed[:, None, 1:4] + (_GRID * half) @ axes).reshape(-1, 3)
 
 
 class DressedCast:
@@ -103,7 +102,7 @@ class DressedCast:
             return tuple(torch.from_numpy(values.numpy().copy()) for values in out)
 
     def _shadows(self, scene: Scene, points: Tensor, solids: Tensor) -> tuple:
-        "Axes, light and floor, the window of the maps of shadows, those of people, and those of people and things."
+        "Axes, light and floor, the window of the maps of shadows, the map of people, and that of people and things."
         wp, around = import_warp(), scene.backdrop
         axes = around.axes
         light, foot = axes @ scene.lights.directions[0], axes @ points[0].mean(0)
@@ -111,17 +110,15 @@ class DressedCast:
         corner = (float(middle[0]) - _SHADOW_WIDTH / 2, float(middle[2]) - _SHADOW_WIDTH / 2)
         window = wp.vec4(*corner, _SHADOW_WIDTH, around.shadow)
         given = wp.mat33(*axes.flatten().tolist()), wp.vec3(*light.tolist()), -around.height, window
-        maps = torch.zeros(2, _SHADOW_CELLS, _SHADOW_CELLS)
-        for layer, casting in zip(maps, (points.reshape(-1, 3), _solid_points(solids))):
-            if len(casting):
-                inputs = [wp.array(casting.numpy(), dtype=wp.vec3), *given]
-                out = wp.zeros(layer.shape, dtype=float)
-                wp.launch(drop_shadows(), len(casting), inputs=[*inputs, out])
-                layer.copy_(torch.from_numpy(out.numpy()))
-        maps[1] = torch.maximum(maps[0], maps[1])
+        people = points[:, ::2].reshape(-1, 3)
+        casting = torch.cat([people, _solid_points(solids)])
+        maps = wp.zeros((2, _SHADOW_CELLS, _SHADOW_CELLS), dtype=float)
+        inputs = [wp.array(casting.numpy(), dtype=wp.vec3), len(people), *given, maps]
+        wp.launch(drop_shadows(), len(casting), inputs=inputs)
+        soft = torch.from_numpy(maps.numpy())
         for width in (3, 3) if around.sky is not None else (5, 5):
-            maps = torch.nn.functional.avg_pool2d(maps, width, 1, width // 2)
-        return *given, *(wp.array(layer.numpy(), dtype=float) for layer in maps)
+            soft = torch.nn.functional.avg_pool2d(soft, width, 1, width // 2)
+        return *given, *(wp.array(layer.numpy(), dtype=float) for layer in soft.flip(0))
 
     def _paint(self, scene: Scene, ground: tuple, corner):
         "The surroundings, as an array of Warp."

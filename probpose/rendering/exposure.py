@@ -185,24 +185,28 @@ def paint_surroundings():
 # %% ../../nbs/rendering/13_exposure.ipynb #b195b8fc
 @lru_cache(maxsize=1)
 def drop_shadows():
-    "The Warp kernel that marks where the shadows of points fall on the floor."
+    "The Warp kernel that marks where the shadows of points fall on the floor, in one map of two."
     wp = import_warp()
 
     @wp.kernel(enable_backward=False)
     def drop(
         points: wp.array(dtype=wp.vec3),
+        people: int,  # how many of the points are of people: the second map has these alone
         axes: wp.mat33,
         light: wp.vec3,
         floor: float,
         window: wp.vec4,
-        out: wp.array2d(dtype=float),
+        out: wp.array3d(dtype=float),
     ):
-        at = axes * points[wp.tid()]
+        k = wp.tid()
+        at = axes * points[k]
         fall = (at[1] - floor) / light[1]
-        a = int(wp.floor((at[0] - fall * light[0] - window[0]) / window[2] * float(out.shape[0])))
-        b = int(wp.floor((at[2] - fall * light[2] - window[1]) / window[2] * float(out.shape[0])))
-        if a >= 0 and b >= 0 and a < out.shape[0] and b < out.shape[0]:
-            out[b, a] = 1.0
+        a = int(wp.floor((at[0] - fall * light[0] - window[0]) / window[2] * float(out.shape[1])))
+        b = int(wp.floor((at[2] - fall * light[2] - window[1]) / window[2] * float(out.shape[1])))
+        if a >= 0 and b >= 0 and a < out.shape[1] and b < out.shape[1]:
+            out[0, b, a] = 1.0
+            if k < people:
+                out[1, b, a] = 1.0
 
     return drop
 

@@ -48,7 +48,7 @@ class FilmConfig:
     small: float = 0.4  # how often the picture has fewer pixels than it is shown with
     least: int = 72  # px, least and
     most: int = 256  # most, then
-    noise: float = 0.06  # most standard deviation of the noise
+    noise: float = 0.045  # most standard deviation of the noise
     brightness: tuple[float, float] = (0.28, 0.6)  # least and most mean brightness to which a camera exposes
     balance: float = 0.07  # spread of the logarithm of each channel's gain
     grey: float = 0.03  # how often colours are missing

@@ -231,7 +231,8 @@ def _everyday_scene(
     half = torch.tensor(config.image_size) / 2
     flat = project(joints[0], torch.tensor([focal, focal]), half, None)
     crop = everyday_crop(flat, config.margin, config.jitter, config.cut, config.reach, everyday.small, draws)
-    crop = Crop(crop.centre.clamp(torch.zeros(2), 2 * half), crop.size, crop.map_size)
+    reach = 0.49 * crop.size  # of the picture beyond the image: what is cut off may be outside
+    crop = Crop(crop.centre.clamp(-reach, 2 * half + reach), crop.size, crop.map_size)
     box = box_numbers(crop, focal, config.image_size)
     outfits = tuple(random_outfit(draws) for _ in points)
     reached = torch.cat([joints.flatten(0, 1), solids.centre])

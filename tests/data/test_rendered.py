@@ -1,6 +1,7 @@
 """Pictures that depend on nothing but their number, interrupted and damaged runs, processes."""
 
 import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,10 +12,19 @@ import torch
 pytest.importorskip("warp")
 
 from probpose.core.errors import ConfigError, DataFileError, NotFiniteError, ShapeError
-from probpose.data.rendered import RenderedDataset, make_rendered, pack_mask, random_betas, unpack_mask
+from probpose.data.rendered import (
+    RenderedDataset,
+    RenderJob,
+    draw_pictures,
+    make_rendered,
+    pack_mask,
+    random_betas,
+    unpack_mask,
+)
 from probpose.geometry.crops import to_picture
 from probpose.geometry.skeletons import POINTS
-from probpose.rendering.scenes import SceneConfig
+from probpose.rendering.renderer import Renderer
+from probpose.rendering.scenes import SceneConfig, everyday_scenes
 
 COMMON = dict(pixels=64, shard=16, device="cpu")
 
@@ -294,3 +304,62 @@ def test_the_fingerprint_sees_the_pictures(made):
     data = made[0]
     darker = dataclasses.replace(data, images=data.images // 2)
     assert darker.fingerprint != data.fingerprint == dataclasses.replace(data, images=data.images.clone()).fingerprint
+
+
+def test_the_plain_world_is_that_of_the_results(body, tmp_path):
+    "A grid of pixels, the masks and the draws of pictures that were made before there was an everyday world."
+    file = Path(__file__).parents[1] / "repository" / "snapshots" / "plain_pictures.npz"
+    made = make_rendered(motions(), 8, body=body, seed=3, folder=tmp_path, **COMMON)
+    with np.load(file) as before:
+        assert np.allclose(made.box.numpy(), before["box"], atol=1e-5) and np.allclose(made.focal, before["focal"])
+        assert (made.visible.numpy() != before["visible"]).sum() <= 1
+        for name in ("mask", "person"):  # another machine may round an edge of a triangle the other way
+            assert np.unpackbits(getattr(made, name).numpy() ^ before[name]).sum() <= 4, name
+        gap = np.abs(made.images[:, 4::8, 4::8].numpy().astype(int) - before["images"]).max(-1)
+        assert (gap > 1).sum() <= 2
+
+
+@pytest.fixture(scope="module")
+def everyday(body, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("everyday")
+    return make_rendered(motions(), 40, everyday_scenes(), body=body, seed=3, folder=folder, **COMMON), folder
+
+
+def test_everyday_labels_agree_with_the_body_and_the_masks(everyday, body):
+    data, _ = everyday
+    points = body.points("h36m_17", data.rotations, data.betas) + data.translation[:, None]
+    assert torch.allclose(points, data.poses + data.root[:, None], atol=1e-4)
+    marks = body.points("coco_17", data.rotations, data.betas) + data.translation[:, None]
+    assert torch.allclose(to_picture(marks, data.box, 64), data.keypoints_true[:, :17], atol=5e-3)
+    person, mask = unpack_mask(data.person), unpack_mask(data.mask)
+    assert not (person & ~mask).any() and (mask.sum() > 1.05 * person.sum())
+    inside = ((data.keypoints_true > -0.5) & (data.keypoints_true < 63.5)).all(-1)
+    assert not (data.visible & ~inside).any() and (data.visible[:, :17].sum(1) >= 4).all()
+    near = torch.nn.functional.max_pool2d(person[:, None].float(), 3, 1, 1)[:, 0].bool()
+    hits = [
+        bool(near[n, y, x])
+        for n in range(40)
+        for k, (x, y) in enumerate(data.keypoints_true[n].round().long().tolist())
+        if data.visible[n, k]
+    ]
+    assert np.mean(hits) > 0.97
+    assert data.images.float().mean() > 60 and data.images.flatten(1).float().std(1).min() > 8, "nothing is black"
+
+
+def test_everyday_pictures_depend_on_nothing_but_their_number(everyday, body, tmp_path):
+    "Made in another order by another renderer, as a second process would, and in shards of another length."
+    data, rows = everyday[0], ((torch.arange(40) + 0.5) * 50 / 40).long()
+    job = RenderJob(body, motions().rotations, rows, everyday_scenes(), 3, 64)
+    for first, last in ((32, 40), (16, 32)):
+        again = draw_pictures(job, Renderer(body, 64, "cpu"), first, last)
+        for name, values in again.items():
+            assert torch.equal(values, getattr(data, name)[first:last]), name
+    more = make_rendered(
+        motions(), 40, everyday_scenes(), body=body, seed=3, folder=tmp_path, **{**COMMON, "shard": 32}
+    )
+    assert torch.equal(more.images, data.images) and more.fingerprint == data.fingerprint
+
+
+def test_the_everyday_world_is_another_data_set(everyday, body):
+    with pytest.raises(ConfigError, match="folder"):
+        make_rendered(motions(), 40, body=body, seed=3, folder=everyday[1], **COMMON)

@@ -6,7 +6,6 @@
 __all__ = ['FORMAT', 'WORKING_MODULES', 'unpack_mask', 'RenderedDataset', 'RenderJob', 'draw_pictures', 'make_rendered']
 
 # %% ../../nbs/data/15_rendered.ipynb #42bbd4aa
-import gc
 import hashlib
 import io
 import json
@@ -181,7 +180,7 @@ def _draw_casts(job: RenderJob, numbers: Sequence[int], attempt: int = 0) -> lis
 _POSED = 16  # pictures whose people are posed together; shards hold whole multiples
 
 _LEAST = 0.15  # share of the target's amodal pixels that must be seen
-_EVERYDAY = 0.25, 0.004, 4  # in the everyday world: this share, this share of the picture, and so many of COCO's joints
+_EVERYDAY = 0.2, 0.004, 3  # in the everyday world: this share, this share of the picture, and so many of COCO's joints
 
 
 def _make_row(cast: _Cast, picture: Picture) -> dict[str, Tensor]:
@@ -316,7 +315,6 @@ def run_worker() -> None:
     torch.set_num_threads(1)
     job, folder, shards, length, device = pickle.load(sys.stdin.buffer)
     renderer = Renderer(job.body, job.size, device)
-    gc.freeze()  # what is there by now stays: looking through it for garbage takes longer than a picture
     for shard in shards:
         _make_shard(job, renderer, folder, shard, length)
         print(f"made {shard}", flush=True)

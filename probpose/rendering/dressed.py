@@ -6,6 +6,7 @@
 __all__ = ['DressedCast']
 
 # %% ../../nbs/rendering/14_dressed.ipynb #ee426365
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +26,17 @@ def _solid_points(packed: Tensor) -> Tensor:  # (N, 3)
     "Points in every solid, for its shadow."
     half, axes = packed[:, None, 13:16], packed[:, 4:13].view(-1, 3, 3)
     return (packed[:, None, 1:4] + (_GRID * half) @ axes).reshape(-1, 3)
+
+
+def _soften(colours: np.ndarray, axis: int) -> np.ndarray:
+    "The mean of every value (H, W, 3) and its two neighbours along an axis; ends count twice."
+    rows = np.moveaxis(colours, axis, 0)
+    total = rows.copy()
+    total[1:] += rows[:-1]
+    total[:-1] += rows[1:]
+    total[0] += rows[0]
+    total[-1] += rows[-1]
+    return np.ascontiguousarray(np.moveaxis(total, 0, axis) / 3)
 
 
 class DressedCast:
@@ -132,6 +144,4 @@ class DressedCast:
         wp.launch(paint_surroundings(), (side, side), inputs=inputs)
         if side == self.size:
             return behind
-        plane = torch.from_numpy(behind.numpy()).permute(2, 0, 1)[None]
-        soft = torch.nn.functional.avg_pool2d(plane, 3, 1, 1, count_include_pad=False)[0].permute(1, 2, 0)
-        return wp.array(soft.contiguous().numpy(), dtype=wp.vec3)
+        return wp.array(_soften(_soften(behind.numpy(), 0), 1), dtype=wp.vec3)

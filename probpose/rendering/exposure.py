@@ -316,7 +316,6 @@ def shade_scene():
         i, j = wp.tid()
         size, people = float(depth.shape[0]), nearest.shape[0]
         x, y = (float(j) + 0.5) / size, (float(i) + 0.5) / size
-        d = wp.normalize(wp.vec3(box[0] + (x - 0.5) * box[2], box[1] + (y - 0.5) * box[2], 1.0))
         first, who, met = wp.uint64(0xFFFFFFFFFFFFFFFF), int(-1), int(0)
         for p in range(people):
             key = nearest[p, i, j]
@@ -325,17 +324,12 @@ def shade_scene():
                 if key >> wp.uint64(32) < first >> wp.uint64(32):
                     first = key
                     who = p
-        z, n, colour = float(wp.inf), wp.vec3(0.0, 0.0, -1.0), wp.vec3(0.0, 0.0, 0.0)
-        at = wp.vec4(0.0, 0.0, 0.0, 0.0)
-        a, b, c = int(0), int(0), int(0)
-        if who >= 0:
-            f = int(first & wp.uint64(0xFFFFFFFF))
-            a = faces[f, 0]
-            b = faces[f, 1]
-            c = faces[f, 2]
-            at = weights(pixels[who, a], pixels[who, b], pixels[who, c], float(j), float(i))
-            z = at[3]
+        z, d, n, colour = float(wp.inf), wp.vec3(0.0, 0.0, 1.0), wp.vec3(0.0, 0.0, -1.0), wp.vec3(0.0, 0.0, 0.0)
         left, k = wp.uint64(tiles[i >> 4, j >> 4]), int(0)
+        if who >= 0 or left != wp.uint64(0):
+            d = wp.normalize(wp.vec3(box[0] + (x - 0.5) * box[2], box[1] + (y - 0.5) * box[2], 1.0))
+        if who >= 0:
+            z = wp.cast(wp.uint32(first >> wp.uint64(32)), wp.float32)
         while left != wp.uint64(0):
             if (left & wp.uint64(1)) != wp.uint64(0):
                 far = reach(solids, k, d) * d[2]
@@ -346,6 +340,9 @@ def shade_scene():
             k += 1
         if who >= 0:
             if who < people:
+                f = int(first & wp.uint64(0xFFFFFFFF))
+                a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+                at = weights(pixels[who, a], pixels[who, b], pixels[who, c], float(j), float(i))
                 n = wp.normalize(at[0] * normal[who, a] + at[1] * normal[who, b] + at[2] * normal[who, c])
                 rest = at[0] * places[who, a] + at[1] * places[who, b] + at[2] * places[who, c]
                 colour = wear(heads, garments, who, rest, texture)
@@ -396,6 +393,9 @@ def solid_rows(
     return torch.cat([packed[:, :19], camera], 1)
 
 # %% ../../nbs/rendering/13_exposure.ipynb #3ca2735b
+_CORNERS = np.array([(a, b, c) for a in (-1.0, 1.0) for b in (-1.0, 1.0) for c in (-1.0, 1.0)])
+
+
 def solid_tiles(
     packed: Tensor,  # (O, 20) from `Solids.packed`, at most 64
     box: Tensor,  # (3,) CLIFF's numbers
@@ -409,8 +409,7 @@ def solid_tiles(
     half = rows[:, 13:16].copy()
     half[:, 0] += rows[:, 0] * rows[:, 14]  # a tube has round ends
     half[:, 2] = np.where(rows[:, 0] > 0.5, rows[:, 14], half[:, 2])
-    signs = np.array([(a, b, c) for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)])
-    corners = rows[:, None, 1:4] + (signs * half[:, None]) @ rows[:, 4:13].reshape(-1, 3, 3)
+    corners = rows[:, None, 1:4] + (_CORNERS * half[:, None]) @ rows[:, 4:13].reshape(-1, 3, 3)
     depth = corners[..., 2:]
     x, y, side = box.tolist()
     pixel = (corners[..., :2] / np.maximum(depth, 1e-3) - (x, y)) / side * size + 0.5 * size

@@ -111,11 +111,15 @@ def _smear(image: np.ndarray, seen: np.ndarray, film: Film) -> np.ndarray:
     "The picture after people (where `seen`) and the camera have moved and the lens has softened it."
     size = len(image)
     if path := _path(film.motion, size):
-        moved = [(_shifted(image, offset), _shifted(seen, offset) | seen) for offset in path]
-        total = sum(np.where(person[..., None], there, image).astype(np.uint16) for there, person in moved)
+        people = np.repeat(seen[..., None], 3, axis=2)
+        still, total = image, np.zeros(image.shape, np.uint16)
+        for offset in path:
+            total += np.where(_shifted(people, offset) | people, _shifted(still, offset), still)
         image = (total // len(path)).astype(np.uint8)
     if path := _path(film.shake, size):
-        total = sum(_shifted(image, offset).astype(np.uint16) for offset in path)
+        total = np.zeros(image.shape, np.uint16)
+        for offset in path:
+            total += _shifted(image, offset)
         image = (total // len(path)).astype(np.uint8)
     if film.softness * size > 0.5:
         half = (image[:, :-1].astype(np.uint16) + image[:, 1:]) >> 1

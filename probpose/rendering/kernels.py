@@ -101,11 +101,11 @@ def _tube_hit():
 
 @lru_cache(maxsize=1)
 def _meet_solid():
-    "A Warp function: where a ray from the origin meets a solid, as (distance, normal), or a negative distance."
+    "A Warp function: where a ray meets a solid before a depth, as (distance, normal), or a negative distance."
     wp, box_hit, tube_hit = import_warp(), _box_hit(), _tube_hit()
 
     @wp.func
-    def solid_hit(solids: wp.array2d(dtype=float), k: int, d: wp.vec3):
+    def solid_hit(solids: wp.array2d(dtype=float), k: int, d: wp.vec3, z: float):
         found, away = wp.vec4(-1.0, 0.0, 0.0, 0.0), wp.cross(wp.vec3(solids[k, 1], solids[k, 2], solids[k, 3]), d)
         if wp.dot(away, away) < solids[k, 19]:
             turn = wp.mat33(
@@ -124,8 +124,11 @@ def _meet_solid():
                 found = tube_hit(o, e, solids[k, 13], solids[k, 14])
             else:
                 found = box_hit(o, e, wp.vec3(solids[k, 13], solids[k, 14], solids[k, 15]))
-            n = wp.transpose(turn) * wp.vec3(found[1], found[2], found[3])
-            found = wp.vec4(found[0], n[0], n[1], n[2])
+            if found[0] > 0.0 and found[0] * d[2] < z:
+                n = wp.transpose(turn) * wp.vec3(found[1], found[2], found[3])
+                found = wp.vec4(found[0], n[0], n[1], n[2])
+            else:
+                found = wp.vec4(-1.0, 0.0, 0.0, 0.0)
         return found
 
     return solid_hit
@@ -292,14 +295,17 @@ def surface_kernels():
             wp.max(wp.ceil(wp.min(a[1], wp.min(b[1], c[1]))), 0.0),
             wp.min(wp.floor(wp.max(a[1], wp.max(b[1], c[1]))), most),
         )
+        low = wp.min(a[2], wp.min(b[2], c[2]))
         turned = f < closed and (b[0] - a[0]) * (c[1] - a[1]) >= (b[1] - a[1]) * (c[0] - a[0])
-        if left <= right and top <= bottom and wp.min(a[2], wp.min(b[2], c[2])) > 0.01 and not turned:
+        if left <= right and top <= bottom and low > 0.01 and not turned:
+            bound = wp.uint64(wp.cast(0.9999 * low, wp.uint32)) << wp.uint64(32)  # no pixel of it has a lower key
             for i in range(int(top), int(bottom) + 1):
                 for j in range(int(left), int(right) + 1):
-                    at = weights(a, b, c, float(j), float(i))
-                    if at[3] > 0.0:
-                        key = (wp.uint64(wp.cast(at[3], wp.uint32)) << wp.uint64(32)) | wp.uint64(f)
-                        wp.atomic_min(nearest, p, i, j, key)
+                    if nearest[p, i, j] > bound:
+                        at = weights(a, b, c, float(j), float(i))
+                        if at[3] > 0.0:
+                            key = (wp.uint64(wp.cast(at[3], wp.uint32)) << wp.uint64(32)) | wp.uint64(f)
+                            wp.atomic_min(nearest, p, i, j, key)
 
     return normals, splat
 
@@ -352,8 +358,8 @@ def trace_rays():
             n = wp.normalize(at[0] * normal[who, a] + at[1] * normal[who, b] + at[2] * normal[who, c])
             shade = at[0] * colour[who, a] + at[1] * colour[who, b] + at[2] * colour[who, c]
         for k in range(solids.shape[0]):
-            found = solid_hit(solids, k, d)
-            if found[0] > 0.0 and found[0] * d[2] < z:
+            found = solid_hit(solids, k, d, z)
+            if found[0] > 0.0:
                 z = found[0] * d[2]
                 who = people + k
                 n = wp.vec3(found[1], found[2], found[3])

@@ -102,8 +102,9 @@ class Outfit:
 
     @property
     def skirt(self) -> Garment | None:
-        "The garment that falls around both legs, if any."
-        return next((garment for garment in self.garments if garment.skirt), None)
+        "The longest of the garments that fall around both legs, if any."
+        falling = [garment for garment in self.garments if garment.skirt]
+        return min(falling, key=lambda garment: garment.bottom) if falling else None
 
 # %% ../../nbs/rendering/02_outfits.ipynb #8c721550
 def _cloth(draws: Draws, skin: Colour, strength: float = 0.9, dark: float = 0.07, light: float = 0.95) -> Colour:
@@ -112,7 +113,7 @@ def _cloth(draws: Draws, skin: Colour, strength: float = 0.9, dark: float = 0.07
         colour = draws.colour(strength, dark, light)
         ratio = sum(colour) / sum(skin)
         hue = max(abs(a / ratio - b) for a, b in zip(colour, skin))
-        if hue > 0.12 or not 0.5 < ratio < 1.6:
+        if hue > 0.12 or not 0.33 < ratio < 1.6:
             return colour
     return (0.08, 0.09, 0.12)
 
@@ -165,15 +166,16 @@ def _shirt(draws: Draws, skin: Colour) -> Garment:
     }[cut]
     deep = draws.between(0.06, 0.17) if cut in ("vest", "dress") or draws.happens(0.25) else draws.between(0.0, 0.05)
     colour = _cloth(draws, skin)
+    hem = draws.between(-0.85, -0.3) if cut == "dress" else draws.between(-0.16, 0.1)
     return Garment(
-        draws.between(-0.85, -0.3) if cut == "dress" else draws.between(-0.16, 0.1),
+        hem,
         draws.between(0.575, 0.63) if cut == "jumper" else draws.between(0.555, 0.585),
         colour,
         draws.choose(((0.95, 0.95, 0.95), _cloth(draws, colour), (0.1, 0.1, 0.12))),
         sleeve,
         (deep, draws.between(0.07, 0.12)),
         thickness=draws.between(0.01, 0.025) if cut == "jumper" else draws.between(0.003, 0.012),
-        skirt=cut == "dress",
+        skirt=hem < -0.05,
         **_fabric(draws, FABRICS[1:7] + ("print", "yoke"), 0.55),
     )
 
@@ -190,6 +192,7 @@ def _jacket(draws: Draws, skin: Colour) -> Garment:
         (draws.between(0.04, 0.16), draws.between(0.06, 0.1)),
         draws.choose((-1.0, draws.between(0.005, 0.1)), (0.35, 0.65)),
         thickness=draws.between(0.012, 0.03),
+        skirt=hem < -0.05,
         **_fabric(draws, ("checks", "yoke", "pinstripes"), 0.85),
     )
 
@@ -257,10 +260,11 @@ def random_outfit(
         hair = _covered(draws, skin, hair)
     shirt = _shirt(draws, skin)
     layers = [_jacket(draws, skin)] if draws.happens(0.3) else []
-    lower = () if shirt.skirt else (_trousers(draws, skin),)
+    dress = shirt.bottom < -0.25
+    lower = () if dress else (_trousers(draws, skin),)
     tucked = shirt.bottom > 0.03
     layers += [*lower, shirt] if tucked else [shirt, *lower]
-    if shirt.skirt and draws.happens(0.5):
+    if dress and draws.happens(0.5):
         layers.append(Garment(-0.9, 0.0, _cloth(draws, skin, 0.3, 0.03, 0.25), thickness=0.001))
     shoes = _feet(draws, skin)
     under = bool(lower) and lower[0].bottom < -0.8 and draws.happens(0.8)  # long trousers fall over the shoes

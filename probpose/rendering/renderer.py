@@ -138,6 +138,7 @@ class Renderer:
         faces, still = body.faces.cpu(), torch.eye(3, device=body.faces.device).repeat(22, 1, 1)
         self.rest = body.vertices(still, torch.zeros(body.num_betas, device=body.faces.device)).detach().float().cpu()
         self.vertex_count, self._patch = len(self.rest), _patches(body.skin_joint.cpu(), self.rest)
+        self._shirt = torch.isin(self._patch, torch.tensor(SHIRT))
         self._faces, self._start, self._around = mesh_arrays(faces, self.vertex_count, self.device)
         self._body, self._dressed = body, None
 
@@ -224,11 +225,11 @@ class Renderer:
         looks: tuple[Look, ...],  # P
     ) -> Tensor:  # (P, V, 3)
         "The colour of every vertex of P people."
-        total, shirt = torch.stack([look.patches[self._patch] for look in looks]), torch.tensor(SHIRT)
+        total = torch.stack([look.patches[self._patch] for look in looks])
         for colours, look in zip(total, looks):
             if look.stripe > 0:
                 odd = (self.rest[:, 1] / look.stripe).floor().long() % 2 == 1
-                colours[torch.isin(self._patch, shirt) & odd] = look.second
+                colours[self._shirt & odd] = look.second
         return total
 
     def _cast(

@@ -76,7 +76,7 @@ class Skirts:
         first = (outward @ spoke.mT).argmax(-1)  # the outermost point of each direction
         hull = spoke.gather(1, first[..., None].expand(-1, -1, 3))
         flare = 1 + 0.12 * torch.linspace(0, 1, _RINGS)[:, None, None]
-        ring = middle + flare * hull + (0.004 + garment.thickness) * outward
+        ring = middle + flare * hull + (0.006 + 1.4 * garment.thickness) * outward
         flat = torch.stack([0.15 * self._compass[:, 0], torch.zeros(_SECTORS), 0.1 * self._compass[:, 1]], -1)
         rest = flat.expand(_RINGS, -1, -1) + heights[:, None, None] * torch.tensor([0.0, 1.0, 0.0])
         return ring.flatten(0, 1), rest.flatten(0, 1)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['convert_official', 'convert_checkpoint']
 
-# %% ../../../nbs/models/convert/09_checkpoint.ipynb #2ef3d2e0
+# %% ../../../nbs/models/convert/09_checkpoint.ipynb #aa3894c0
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -15,7 +15,7 @@ from .layouts import Conversion
 from .reading import guess_model, read_official
 from ..posterior import PosePosterior
 
-# %% ../../../nbs/models/convert/09_checkpoint.ipynb #a38199f0
+# %% ../../../nbs/models/convert/09_checkpoint.ipynb #eadef652
 _PAPERS = ("poseflow", "elepose", "diffpose", "humr")
 _CONVERSIONS = {name: f"probpose.models.convert.{name}:convert_{name}" for name in _PAPERS}
 

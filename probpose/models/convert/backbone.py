@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BackboneConfig', 'OfficialBackbone', 'load_backbone', 'convert_backbone']
 
-# %% ../../../nbs/models/convert/08_backbone.ipynb #74d3bbc9
+# %% ../../../nbs/models/convert/08_backbone.ipynb #be9ae6be
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from .layouts import Layout
 from .reading import OfficialFile, read_official
 from ...vision.pictures import as_pictures
 
-# %% ../../../nbs/models/convert/08_backbone.ipynb #09794c17
+# %% ../../../nbs/models/convert/08_backbone.ipynb #adc1d2ce
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -82,7 +82,7 @@ def _coarser(steps: int, channels: int) -> nn.Sequential:
         layers += [convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
-# %% ../../../nbs/models/convert/08_backbone.ipynb #fdb984a5
+# %% ../../../nbs/models/convert/08_backbone.ipynb #56885289
 def load_backbone(
     folder: str | Path,  # where `OfficialBackbone.save_pretrained` wrote
 ) -> OfficialBackbone:  # in evaluation mode, on the CPU
@@ -91,7 +91,7 @@ def load_backbone(
     classes = {"OfficialBackbone": (f"{place}:OfficialBackbone", f"{place}:BackboneConfig")}
     return load_model(folder, "backbone", classes, {})
 
-# %% ../../../nbs/models/convert/08_backbone.ipynb #cdb6ef81
+# %% ../../../nbs/models/convert/08_backbone.ipynb #74205f03
 def convert_backbone(
     file: OfficialFile | str | Path,  # HuMR's checkpoint
 ) -> OfficialBackbone:  # in evaluation mode, on the CPU
@@ -101,7 +101,7 @@ def convert_backbone(
     """
     file = file if isinstance(file, OfficialFile) else read_official(file)
     start = "model.backbone." if any(key.startswith("model.backbone.") for key in file.tensors) else "backbone."
-    width = file.size(f"{start}stage4.0.branches.0.0.conv1.weight", 0, 48)
+    width = file.size((r".*stage\d\.\d\.branches\.0\.\d\.conv[12]\.weight", 0), otherwise=48)
     try:
         network = OfficialBackbone(BackboneConfig(width))
     except UnknownNameError as error:

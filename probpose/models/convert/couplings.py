@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['CLAMPS', 'CouplingLayout']
 
-# %% ../../../nbs/models/convert/03_couplings.ipynb #25c880e6
+# %% ../../../nbs/models/convert/03_couplings.ipynb #2261b2d3
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from ...core.checks import choose
 from ...core.errors import CheckpointError
 from .reading import OfficialFile
 
-# %% ../../../nbs/models/convert/03_couplings.ipynb #97af1ad9
+# %% ../../../nbs/models/convert/03_couplings.ipynb #4ee42849
 CLAMPS = ("exact", "rounded", "freia_0.2")
 
 
@@ -27,6 +28,16 @@ def _translate_clamp(name: str, alpha: float) -> tuple[float, float]:  # (c, fac
     rise = 2 / math.pi if choose(name, CLAMPS, "clamp") == "exact" else 0.636
     ours = rise * alpha * math.pi / 2
     return ours, ours * (1.0 if name == "freia_0.2" else 1 / alpha)
+
+
+def _linear_layers(file: OfficialFile, network: str) -> tuple[int, ...]:
+    "Places of the linear layers in most of the networks whose keys match, none if there are no two."
+    places: dict[str, set[int]] = {}
+    for key in file.tensors:
+        if match := re.fullmatch(rf"({network})\.(\d+)\.weight", key):
+            places.setdefault(match[1], set()).add(int(match[2]))
+    common = Counter(tuple(sorted(found)) for found in places.values()).most_common(1)
+    return common[0][0] if common and len(common[0][0]) > 1 else ()
 
 
 @dataclass(frozen=True)
@@ -42,15 +53,17 @@ class CouplingLayout:
     nets: tuple[str, str] = ("subnet1", "subnet2")  # "s1" and "s2" in FrEIA of 2020
 
     @classmethod
-    def of(cls, file: OfficialFile, prefix: str, dim: int, condition: int, usual: "CouplingLayout") -> "CouplingLayout":
-        "The layout of a file, with what it lacks from the `usual` one."
+    def of(cls, file: OfficialFile, usual: "CouplingLayout") -> "CouplingLayout":
+        "The layout of a file; prefix, dimension, and what the file lacks, are those of the `usual` one."
+        prefix, dim, condition = usual.prefix, usual.dim, usual.condition
         start = re.escape(f"{prefix}module_list.")
         old = any(re.match(rf"{start}\d+\.s[12]\.", key) for key in file.tensors)
         nets = ("s1", "s2") if old else ("subnet1", "subnet2")
         last = file.indices(rf"{start}(\d+)\.", (2 * usual.blocks - 1,))[-1]
-        layers = file.indices(rf"{start}0\.{nets[0]}\.(\d+)\.weight", usual.layers)
-        layers = layers if len(layers) > 1 else usual.layers
-        hidden = file.size(f"{prefix}module_list.0.{nets[0]}.{layers[0]}.weight", 0, usual.hidden)
+        layers = _linear_layers(file, rf"{start}\d+\.(?:{'|'.join(nets)})") or usual.layers
+        first = rf"{start}\d+\.(?:{'|'.join(nets)})\.{layers[0]}\."
+        hidden = file.size((rf"{first}(?:weight|bias)", 0), otherwise=usual.hidden)
+        condition = file.size((rf"{first}weight", 1, dim // 2), otherwise=condition)
         return cls(prefix, dim, condition, last // 2 + 1, hidden, layers, nets)
 
     def _networks(self) -> Iterable[tuple[int, int, str, int, int]]:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['convert_diffpose']
 
-# %% ../../../nbs/models/convert/06_diffpose.ipynb #daac4835
+# %% ../../../nbs/models/convert/06_diffpose.ipynb #f857b96f
 import re
 
 import torch
@@ -18,7 +18,7 @@ from .reading import OfficialFile
 from ..diffpose.config import DiffPoseConfig, released_config
 from ..diffpose.model import DiffPose
 
-# %% ../../../nbs/models/convert/06_diffpose.ipynb #8197516f
+# %% ../../../nbs/models/convert/06_diffpose.ipynb #c4b6d19c
 _EMBEDDING = "condition_emb."
 _TABLES = (  # of the noise schedule, all of which follow from β
     *("betas", "alphas_cumprod", "alphas_cumprod_prev", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod"),
@@ -30,19 +30,23 @@ _TABLES = (  # of the noise schedule, all of which follow from β
 
 def _read_sizes(file: OfficialFile) -> dict:
     "Those settings of `DiffPoseConfig` that a file's tensors tell."
-    layers = file.indices(rf"{re.escape(_EMBEDDING)}transformer\.layers\.(\d+)\.", (-1,))[-1] + 1
-    width = file.size(f"{_EMBEDDING}joint_embedding.weight", 1, 128)
-    read = file.size("denoise_fn.upscale.weight", 1, 49 + 2048) - 49
+    embedding = re.escape(_EMBEDDING)
+    layer = rf"{embedding}transformer\.layers\.\d+"
+    layers = file.indices(rf"{embedding}transformer\.layers\.(\d+)\.", (-1,))[-1] + 1
+    widths = (rf"{embedding}joint_embedding\.weight", 1), (rf"{embedding}pos_proj\.(weight|bias)", 0)
+    inner = (rf"{layer}\.linear1\.(weight|bias)", 0), (rf"{layer}\.linear2\.weight", 1)
+    features = (rf"{embedding}pos_out\.(weight|bias)", 0), (r"denoise_fn\.upscale\.weight", 1, 49)
+    hidden = (r"denoise_fn\.res_pose\d+\.l[12]\.(weight|bias)", 0), (r"denoise_fn\.upscale\.(weight|bias)", 0)
     return {
-        "channels": width // 2,
+        "channels": file.size(*widths, (rf"{layer}\.norm[12]\.(weight|bias)", 0), otherwise=128) // 2,
         "layers": layers or 4,
         "transformer": layers > 0,
         "cross_spatial": any(key.startswith(f"{_EMBEDDING}pos_proj.") for key in file.tensors),
-        "feedforward": file.size(f"{_EMBEDDING}transformer.layers.0.linear1.weight", 0, 512),
-        "condition_features": file.size(f"{_EMBEDDING}pos_out.weight", 0, read),
-        "hidden": file.size("denoise_fn.upscale.weight", 0, 1024),
+        "feedforward": file.size(*inner, otherwise=512),
+        "condition_features": file.size(*features, otherwise=2048),
+        "hidden": file.size(*hidden, otherwise=1024),
         "blocks": file.indices(r"denoise_fn\.res_pose(\d+)\.", (2,))[-1],
-        "steps": max(1, file.size("betas", 0, 25)),
+        "steps": file.size(("|".join(_TABLES), 0), otherwise=25),
     }
 
 
@@ -76,7 +80,7 @@ def _transformer_keys(sizes: dict) -> dict[str, tuple[int, ...]]:
         shapes |= {f"transformer.layers.{k}.{name}": shape for name, shape in layer.items()}
     return shapes
 
-# %% ../../../nbs/models/convert/06_diffpose.ipynb #4d125809
+# %% ../../../nbs/models/convert/06_diffpose.ipynb #b59cfef6
 def _find_schedule(file: OfficialFile) -> str:
     "The name of a file's noise schedule; raises `CheckpointError` for another one."
     betas = file.tensors["betas"].double()
@@ -100,7 +104,7 @@ def _check_centres(file: OfficialFile, channels: int) -> None:
             f"{tuple(centres.shape)} between {float(centres.min()):.3g} and {float(centres.max()):.3g}"
         )
 
-# %% ../../../nbs/models/convert/06_diffpose.ipynb #a1fec879
+# %% ../../../nbs/models/convert/06_diffpose.ipynb #bf55918b
 def convert_diffpose(
     file: OfficialFile,  # the authors' file
     **settings,  # of `DiffPoseConfig` that no tensor tells: samples, include_argmax, likelihood, heads, prediction

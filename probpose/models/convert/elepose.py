@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['convert_elepose']
 
-# %% ../../../nbs/models/convert/05_elepose.ipynb #c862e2be
+# %% ../../../nbs/models/convert/05_elepose.ipynb #27667533
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +20,11 @@ from .reading import OfficialFile, read_official
 from ..elepose.config import ElePoseConfig, released_config
 from ..elepose.model import ElePose
 
-# %% ../../../nbs/models/convert/05_elepose.ipynb #47cb0e47
+# %% ../../../nbs/models/convert/05_elepose.ipynb #3231a3e6
 _ARMS_SWAPPED = (*range(11), 14, 15, 16, 11, 12, 13)  # their joint at each of our places, and the other way round
 _COLUMNS = [17 * axis + joint for joint in _ARMS_SWAPPED for axis in (0, 1)]  # their number at each of our 34 places
 
-# %% ../../../nbs/models/convert/05_elepose.ipynb #450a415c
+# %% ../../../nbs/models/convert/05_elepose.ipynb #4e18f517
 _LIFTER = {"shared.0": "res_common", "depth.0": "res_pose1", "depth.1": "res_pose2"}
 _LIFTER |= {"elevation.0": "res_angle1", "elevation.1": "res_angle2"}
 
@@ -49,13 +50,14 @@ def _lifter_tensors(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     tensors["entry.weight"] = tensors["entry.weight"][:, _COLUMNS]
     return tensors | {f"depth.2.{part}": tensors[f"depth.2.{part}"][list(_ARMS_SWAPPED)] for part in ("weight", "bias")}
 
-# %% ../../../nbs/models/convert/05_elepose.ipynb #e81ec629
+# %% ../../../nbs/models/convert/05_elepose.ipynb #662df254
 def _flow_shapes(file: OfficialFile, start: str) -> tuple[dict[str, tuple[int, ...]], tuple[int, int, int, list[int]]]:
     "Key → shape of the flow, and its dimension, number of blocks, width, and places of the linear layers."
-    dim = file.size(f"{start}0.global_scale", 1, 26)
-    blocks = file.indices(rf"{start}(\d+)\.", (7,))[-1] + 1
-    layers = list(file.indices(rf"{start}0\.subnet\.(\d+)\.weight", (0, 2)))
-    hidden = file.size(f"{start}0.subnet.{layers[0]}.weight", 0, 1024)
+    block = rf"{re.escape(start)}\d+\."
+    dim = file.size((rf"{block}global_\w+", 1), (rf"{block}w_perm(_inv)?", 0), otherwise=26)
+    blocks = file.indices(rf"{re.escape(start)}(\d+)\.", (7,))[-1] + 1
+    layers = list(file.indices(rf"{block}subnet\.(\d+)\.", (0, 2)))
+    hidden = file.size((rf"{block}subnet\.{layers[0]}\.(weight|bias)", 0), otherwise=1024)
     widths = [dim - dim // 2, *[hidden] * (len(layers) - 1), 2 * (dim // 2)]
     shapes = {}
     for k in range(blocks):
@@ -87,7 +89,7 @@ def _flow_tensors(file: OfficialFile, start: str, blocks: int, layers: list[int]
         tensors |= own
     return tensors
 
-# %% ../../../nbs/models/convert/05_elepose.ipynb #6486a09f
+# %% ../../../nbs/models/convert/05_elepose.ipynb #2666928c
 _PCA = {"mean": (34,), "components": (None, 34), "explained_variance_ratio": (None,)}
 
 
@@ -119,7 +121,7 @@ def _read_components(path: Path, bases: int) -> dict[str, Tensor]:
     kept = _COLUMNS[2:]
     return {"mean": mean[kept].float(), "weight": components[:, kept].float(), "explained": explained.float()}
 
-# %% ../../../nbs/models/convert/05_elepose.ipynb #0ea0c040
+# %% ../../../nbs/models/convert/05_elepose.ipynb #aadf46fc
 _PIXELS = 145.5329587164913  # mean distance from root to head of Human3.6M's true 2D poses, in the authors' test code
 
 
@@ -151,7 +153,7 @@ def convert_elepose(
     )
     start = next((m for m in ("inn_2d.", "inn_2d_1.") if any(k.startswith(m) for k in flow_file.tensors)), "")
     flow_shapes, (bases, blocks, hidden, layers) = _flow_shapes(flow_file, f"{start}module_list.")
-    width = lifter.size("upscale.weight", 0, 1024)
+    width = lifter.size((r"res_\w+\.l[12]\.(weight|bias)", 0), (r"upscale\.weight", 0), otherwise=1024)
     norms = check_unused_norms(lifter, r"res_\w+\.bn[12]\.")
     left_out = Layout("ElePose's lifter", _lifter_shapes(width), norms, assumed).left_out(lifter)
     left_out |= Layout("ElePose's flow", flow_shapes, {}, assumed).left_out(flow_file)

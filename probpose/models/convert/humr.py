@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['convert_humr']
 
-# %% ../../../nbs/models/convert/07_humr.ipynb #dcb84ee6
+# %% ../../../nbs/models/convert/07_humr.ipynb #747ed0f9
 import re
 from dataclasses import replace
 
@@ -18,17 +18,17 @@ from .reading import OfficialFile
 from ..humr.config import HuMRConfig
 from ..humr.model import HuMR
 
-# %% ../../../nbs/models/convert/07_humr.ipynb #8e4cc849
+# %% ../../../nbs/models/convert/07_humr.ipynb #483cdeca
 _USUAL = CouplingLayout("flow.", 132, 979, 8, 1024, (0, 3, 6))
 _BODIES = r"(model\.)?(smpl|smplx|smpl_neutral|J_regressor|smplx2smpl|loss_fn)(\..*)?"
 
 
-def _head_and_encoder(file: OfficialFile) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
+def _head_and_encoder(file: OfficialFile, condition: int) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
     "Key → shape of regressor and 2D-pose encoder; sizes that `HuMRConfig` names."
-    betas, hidden = file.size("head.decshape.weight", 0, 11), file.size("head.fc1.weight", 0, 1024)
-    encoder, pose = file.size("joints_enc.0.weight", 0, 512), file.size("joints_enc.2.weight", 0, 256)
-    read = file.size("flow.module_list.0.subnet1.0.weight", 1, 66 + 720 + pose + 3) - 66
-    condition = file.size("head.fc1.weight", 1, read + betas + 3) - betas - 3
+    betas = file.size((r"head\.decshape\.(weight|bias)", 0), (r"head\.init_shape", 1), otherwise=11)
+    hidden = file.size((r"head\.fc[12]\.(weight|bias)", 0), (r"head\.dec\w+\.weight", 1), otherwise=1024)
+    encoder = file.size((r"joints_enc\.0\.(weight|bias)", 0), (r"joints_enc\.2\.weight", 1), otherwise=512)
+    pose = file.size((r"joints_enc\.2\.(weight|bias)", 0), otherwise=256)
     shapes = {
         "head.fc1": (hidden, condition + betas + 3),
         "head.fc2": (hidden, hidden),
@@ -54,7 +54,7 @@ def _head_tensors(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
         tensors |= {f"pose.{i}.{part}": theirs[f"joints_enc.{i}.{part}"] for i in (0, 2)}
     return tensors
 
-# %% ../../../nbs/models/convert/07_humr.ipynb #845a9aec
+# %% ../../../nbs/models/convert/07_humr.ipynb #96db6153
 def convert_humr(
     file: OfficialFile,  # the authors' file
     clamp: str = "freia_0.2",  # soft clamp it was trained with, one of `models.convert.couplings.CLAMPS`
@@ -69,9 +69,8 @@ def convert_humr(
     inner = re.compile(rf"{re.escape(start)}(flow|head|joints_enc)\.")
     network = {key.removeprefix(start): value for key, value in file.tensors.items() if inner.match(key)}
     network = replace(file, tensors=network)
-    shapes, sizes = _head_and_encoder(network)
-    condition = sizes["features"] + sizes["pose_features"] + 3
-    flow = CouplingLayout.of(network, _USUAL.prefix, _USUAL.dim, condition, _USUAL)
+    flow = CouplingLayout.of(network, _USUAL)
+    shapes, sizes = _head_and_encoder(network, flow.condition)
     shapes = {f"{start}{key}": shape for key, shape in (shapes | flow.shapes()).items()}
     spare = {
         rf"{re.escape(start)}backbone\..*": "image features: another network, see models.convert.backbone",

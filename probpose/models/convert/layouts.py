@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Layout', 'Conversion', 'with_settings', 'fill_model', 'check_unused_norms']
 
-# %% ../../../nbs/models/convert/02_layouts.ipynb #8e1c0f07
+# %% ../../../nbs/models/convert/02_layouts.ipynb #4984c1bd
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ from ...core.errors import CheckpointError, ConfigError
 from .reading import OfficialFile
 from ..posterior import PosePosterior
 
-# %% ../../../nbs/models/convert/02_layouts.ipynb #511ba5fb
+# %% ../../../nbs/models/convert/02_layouts.ipynb #ca693a12
 def _list_keys(title: str, lines: Iterable[str]) -> list[str]:
     lines = sorted(lines)
     return [f"  {title} ({len(lines)}): {', '.join(lines)}"] if lines else []
@@ -67,7 +67,7 @@ class Layout:
             raise CheckpointError("\n".join([first, *lines, *assumed]))
         return dict(sorted(reasons.items()))
 
-# %% ../../../nbs/models/convert/02_layouts.ipynb #3b2f77c3
+# %% ../../../nbs/models/convert/02_layouts.ipynb #7335920d
 _MANY = 12  # keys of one reason, from which the card counts them
 
 
@@ -106,7 +106,7 @@ class Conversion:
         ]
         return "\n\n".join(f"{title}\n\n" + "\n".join(lines or ["nothing"]) for title, lines in parts) + "\n"
 
-# %% ../../../nbs/models/convert/02_layouts.ipynb #33c28198
+# %% ../../../nbs/models/convert/02_layouts.ipynb #7f564e11
 _Config = TypeVar("_Config")
 
 
@@ -145,7 +145,7 @@ def fill_model(
     model.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()}, strict=False)
     return model.eval()
 
-# %% ../../../nbs/models/convert/02_layouts.ipynb #3677c3cb
+# %% ../../../nbs/models/convert/02_layouts.ipynb #405123d6
 def check_unused_norms(
     file: OfficialFile,
     pattern: str,  # a regular expression for keys of batch norms, without their last part

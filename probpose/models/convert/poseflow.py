@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['convert_poseflow']
 
-# %% ../../../nbs/models/convert/04_poseflow.ipynb #1d7b39b0
+# %% ../../../nbs/models/convert/04_poseflow.ipynb #b8770df6
 from .couplings import CouplingLayout
 from .layouts import Conversion, Layout, fill_model, with_settings
 from .reading import OfficialFile
 from ..poseflow.config import PoseFlowConfig, released_config
 from ..poseflow.model import PoseFlow
 
-# %% ../../../nbs/models/convert/04_poseflow.ipynb #97179564
+# %% ../../../nbs/models/convert/04_poseflow.ipynb #8afac278
 _USUAL = CouplingLayout("inn.", 48, 56, 8, 1028, (0, 2))
 
 
@@ -25,9 +25,9 @@ def convert_poseflow(
 
     Raises `CheckpointError` that lists all that does not fit, `UnknownNameError` for another clamp, `ConfigError`.
     """
-    read = file.size("inn.module_list.0.subnet1.0.weight", 1, 24 + _USUAL.condition) - 24
-    width, features = file.size("cond_net.0.weight", 0, 256), file.size("cond_net.2.weight", 0, read)
-    flow = CouplingLayout.of(file, _USUAL.prefix, _USUAL.dim, features, _USUAL)
+    flow = CouplingLayout.of(file, _USUAL)
+    width = file.size((r"cond_net\.0\.(weight|bias)", 0), (r"cond_net\.2\.weight", 1), otherwise=256)
+    features = flow.condition
     condition = {
         "cond_net.0.weight": (width, 78),
         "cond_net.0.bias": (width,),

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['OfficialFile', 'read_official', 'guess_model']
 
-# %% ../../../nbs/models/convert/01_reading.ipynb #8f6a0b6c
+# %% ../../../nbs/models/convert/01_reading.ipynb #501be4b8
 import re
 import warnings
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...core.errors import CheckpointError
 
-# %% ../../../nbs/models/convert/01_reading.ipynb #8cd754aa
+# %% ../../../nbs/models/convert/01_reading.ipynb #484067fe
 _HARMLESS = [  # an ordered dictionary stands for classes of settings, which are never imported
     (OrderedDict, name)
     for name in (
@@ -52,7 +52,7 @@ def _load_plain(path: Path) -> Any:
             "fetch it again"
         ) from None
 
-# %% ../../../nbs/models/convert/01_reading.ipynb #48d9409d
+# %% ../../../nbs/models/convert/01_reading.ipynb #3c039956
 @dataclass(frozen=True, eq=False)
 class OfficialFile:
     "The tensors of one file by the names that the authors' network gives them."
@@ -64,13 +64,15 @@ class OfficialFile:
 
     def size(
         self,
-        key: str,
-        dim: int,  # which of its dimensions
-        otherwise: int,  # where the key or the dimension is missing
+        *places: tuple,  # regular expression for keys, dimension, and what to take away from its length (or nothing)
+        otherwise: int,  # where no key says it
     ) -> int:
-        "The length of a tensor along a dimension."
-        shape = self.tensors[key].shape if key in self.tensors else ()
-        return shape[dim] if -len(shape) <= dim < len(shape) else otherwise
+        "The length that most of some tensors have, so that one wrong tensor is named and not all others."
+        votes = Counter()
+        for pattern, dim, *less in places:
+            shapes = [value.shape for key, value in self.tensors.items() if re.fullmatch(pattern, key)]
+            votes.update(shape[dim] - sum(less) for shape in shapes if dim < len(shape))
+        return next((size for size, _ in votes.most_common() if size > 0), otherwise)
 
     def indices(
         self,
@@ -88,7 +90,7 @@ class OfficialFile:
         "The tensors whose keys begin with one of some prefixes."
         return replace(self, tensors={key: value for key, value in self.tensors.items() if key.startswith(prefixes)})
 
-# %% ../../../nbs/models/convert/01_reading.ipynb #e9c4a655
+# %% ../../../nbs/models/convert/01_reading.ipynb #68010582
 def _find_state(tree: Any, path: Path, average: bool) -> tuple[Mapping, str, tuple[str, ...]]:
     "The state dict in what a file holds, the name of its entry, and the names of the other entries."
     if not isinstance(tree, Mapping):
@@ -147,7 +149,7 @@ def read_official(
     state, entry, beside = _find_state(_load_plain(path), path, average)
     return OfficialFile(path, _check_tensors(state, path), entry, beside)
 
-# %% ../../../nbs/models/convert/01_reading.ipynb #f31f1c86
+# %% ../../../nbs/models/convert/01_reading.ipynb #e9165915
 _SIGNS = {  # model → keys of which one or more are in its files
     "poseflow": (r"cond_net\.\d", r"inn\.module_list\."),
     "elepose": (r"(?:depth_estimator\.)?(?:upscale|res_common)\.", r"(?:\w+\.)?module_list\.\d+\.global_scale"),

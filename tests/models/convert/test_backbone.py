@@ -167,6 +167,8 @@ def test_everything_that_does_not_fit_is_listed(state, saved):
 
 
 def test_a_width_that_no_hrnet_has_is_refused(state, saved):
-    odd = state | {"stage4.0.branches.0.0.conv1.weight": torch.ones(7, 7, 3, 3)}
+    odd = {"stage4.0.branches.0.0.conv1.weight": torch.ones(7, 7, 3, 3)}
     with pytest.raises(CheckpointError, match="hrnet_w7"):
         convert_backbone(saved(as_checkpoint(odd), "humr.ckpt"))
+    with pytest.raises(CheckpointError, match=r"other shapes \(1\): model.backbone.stage4.0.branches.0.0.conv1.weight"):
+        convert_backbone(saved(as_checkpoint(state | odd), "humr.ckpt"))

@@ -255,3 +255,21 @@ def test_the_linear_schedule_is_known_by_its_betas(make_state, saved):
     state["betas"] = torch.linspace(0.004, 0.8, STEPS)
     model = convert_checkpoint(saved({"model": state, "ema": {}}))
     assert model.config.schedule == "linear" and model.schedule.steps == STEPS
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "denoise_fn.upscale.weight",
+        "condition_emb.pos_out.weight",
+        "condition_emb.joint_embedding.weight",
+        "condition_emb.transformer.layers.0.linear1.weight",
+        "betas",
+    ],
+)
+def test_one_wrong_tensor_is_named_alone(key, make_state, saved):
+    "Sizes are those that most tensors agree on."
+    state = make_state(width=16, inner=8, features=12, hidden=10, layers=2)
+    state[key] = torch.ones([n + 1 for n in state[key].shape])
+    with pytest.raises(CheckpointError, match=rf"other shapes \(1\): {key}"):
+        convert_checkpoint(saved({"model": state, "ema": {}}))

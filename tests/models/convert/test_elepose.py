@@ -247,3 +247,12 @@ def test_a_pickle_in_the_place_of_components_is_not_run(files, monkeypatch):
     import os
 
     assert "PROBPOSE_MARK" not in os.environ
+
+
+@pytest.mark.parametrize("key", ["upscale.weight", "res_pose1.l1.weight", "angles.bias"])
+def test_one_wrong_tensor_is_named_alone(key, lifter, files, saved):
+    "Sizes are those that most tensors agree on."
+    state = lifter(24)
+    state[key] = torch.ones([n + 1 for n in state[key].shape])
+    with pytest.raises(CheckpointError, match=rf"other shapes \(1\): {key}"):
+        convert_checkpoint(saved(state, "lifter.pt"), prior=files[1], pca=files[2])

@@ -6,7 +6,7 @@ import types
 
 import pytest
 import torch
-from FrEIA.framework import ConditionNode, InputNode, Node, OutputNode, ReversibleGraphNet
+from FrEIA.framework import ConditionNode, GraphINN, InputNode, Node, OutputNode
 from FrEIA.modules import GLOWCouplingBlock, PermuteRandom
 from torch import nn
 
@@ -40,7 +40,7 @@ def freia_flow(blocks=8, hidden=96, condition=CONDITION):
             options = {"subnet_constructor": subnet, "clamp": 2.0}
             nodes.append(Node(nodes[-1], GLOWCouplingBlock, options, conditions=seen))
             nodes.append(Node(nodes[-1], PermuteRandom, {"seed": k}))
-        return ReversibleGraphNet([*nodes, OutputNode(nodes[-1]), seen], verbose=False).eval()
+        return GraphINN([*nodes, OutputNode(nodes[-1]), seen]).eval()
 
 
 @pytest.fixture(scope="module")
@@ -224,3 +224,11 @@ def test_settings_of_lightning_are_passed_over(state, saved, monkeypatch):
         patched.setitem(sys.modules, "yacs.config", module)
         path = saved({"state_dict": state, "hyper_parameters": {"MODEL": class_(BACKBONE="hrnet_w48-conv")}}, "h.ckpt")
     assert convert_checkpoint(path, "humr").config.features == FEATURES
+
+
+@pytest.mark.parametrize("key", ["head.fc1.weight", "head.decshape.bias", "joints_enc.0.bias", "head.init_cam"])
+def test_one_wrong_tensor_is_named_alone(key, state, saved):
+    "Sizes are those that most tensors agree on."
+    wrong = state | {f"model.{key}": torch.ones([n + 1 for n in state[f"model.{key}"].shape])}
+    with pytest.raises(CheckpointError, match=rf"other shapes \(1\): model.{key}"):
+        convert_checkpoint(saved({"state_dict": wrong}, "humr.ckpt"))

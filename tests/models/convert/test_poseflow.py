@@ -196,3 +196,14 @@ def test_a_permutation_that_is_none_is_refused(make_state, saved):
 def test_nothing_is_left_out(make_state, saved):
     done = convert_official(saved({"net": make_state(hidden=12, blocks=2)}))
     assert not done.left_out and done.model.config.doubled_target and done.model.config.own_frame
+
+
+@pytest.mark.parametrize(
+    "key", ["cond_net.0.weight", "cond_net.2.weight", "cond_net.2.bias", "inn.module_list.0.subnet1.0.weight"]
+)
+def test_one_wrong_tensor_is_named_alone(key, make_state, saved):
+    "Sizes are those that most tensors agree on."
+    state = make_state(hidden=12, blocks=3)
+    state[key] = torch.ones([n + 1 for n in state[key].shape])
+    with pytest.raises(CheckpointError, match=rf"other shapes \(1\): {key}"):
+        convert_checkpoint(saved({"net": state}))

@@ -13,6 +13,7 @@ import typer
 
 from .shared import Data, DataPath, Device, Seed, Tier, app, plain_errors
 from ..core.checks import choose
+from ..core.errors import ConfigError
 from ..models.pretrained import CATALOGUE, TRAINABLE
 
 # %% ../../nbs/cli/04_train.ipynb #018c1996
@@ -56,7 +57,8 @@ def _frames_for(model, data: str, split: str, size: int | None, path: str | None
 @app.command()
 @plain_errors
 def evaluate(
-    model: Annotated[str, typer.Argument(help="packaged weights, or a folder with model.safetensors")],
+    model: Annotated[str | None, typer.Argument(help="packaged weights, or a folder with model.safetensors")] = None,
+    weights: Annotated[str | None, typer.Option(help="the same, by name")] = None,
     data: Data = "synthetic",
     path: DataPath = None,
     split: Annotated[str, typer.Option(help="test, hard or train")] = "test",
@@ -77,7 +79,11 @@ def evaluate(
     from probpose.evaluation.evaluate import summarise
     from probpose.models.pretrained import load_pretrained
 
-    posterior = load_pretrained(model)
+    if (model is None) == (weights is None):
+        raise ConfigError(
+            f"expected weights once, as MODEL or as --weights, got {model or 'none'} and {weights or 'none'}"
+        )
+    posterior = load_pretrained(model if weights is None else weights)
     frames = _frames_for(posterior, data, split, size, path)
     frame = evaluate_model(posterior, frames, n=n, seed=seed, device=device)
     if out:

@@ -36,6 +36,10 @@ class HuMRConfig:
     head_hidden: int = 1024
     head_iterations: int = 3
     head_dropout: float = 0.5
+    head_activation: bool = True  # ReLU between the head's layers; the authors' weights have none
+    head_start: tuple[float, ...] | None = None  # betas and weak camera the head starts from; None: zeros, 0.9, 0, 0
+    rotation_rows: bool = False  # the six numbers of a rotation are its first two rows, as in the authors' weights
+    centred: bool = True  # the flow models the difference to an upright body; the authors' weights do not
     betas: int = 11
     body: str = "open"  # given to `bodies.body.load_body`
     samples: int = 26  # hypotheses in training, z = 0 among them
@@ -126,6 +130,11 @@ def check_humr_config(config: HuMRConfig) -> None:
         check_count(getattr(config, name), name)
     for name, count in least.items():
         check_count(getattr(config, name), name, count)
+    if config.head_start is not None and len(config.head_start) != config.betas + 3:
+        raise ConfigError(
+            f"head_start: expected {config.betas} betas and three numbers of a weak camera, got "
+            f"{len(config.head_start)} numbers"
+        )
     if not (config.use_features or config.use_pose2d or config.use_box or config.condition_embedding):
         raise ConfigError(
             "condition: expected at least one part, got none; set use_features, use_pose2d, use_box or "

@@ -183,7 +183,7 @@ def training_features(
     features = parts | pool_samples(maps, config.pool, config.least_value, source)
     features |= _mask_bits(batch, people, maps.device, config)
     features |= {
-        "pose6d": pack_rotations(rotations).float(),
+        "pose6d": pack_rotations(rotations.mT if config.rotation_rows else rotations).float(),
         "betas": betas.float(),
         "truth": truth.float(),
         "peak": peak,

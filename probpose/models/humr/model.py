@@ -20,7 +20,6 @@ from ...core.devices import evaluating, make_generator, seeded
 from ...core.errors import ShapeError
 from ...distributions.flows import check_flow_output
 from ...evidence.detections import Detections
-from ...geometry.rotations import pack_rotations, unpack_rotations
 from ..diffpose.condition import EmbeddingTransformer
 from ..diffpose.config import DiffPoseConfig
 from .config import HuMRConfig, check_humr_config
@@ -35,7 +34,7 @@ from ...training.specs import OptimiserSpec
 _ROWS = 16384  # bodies that are posed at a time
 _FEATURE_FIELDS = (
     *("use_features", "use_box", "features", "betas", "pool", "least_value", "visible", "filter_distance"),
-    *("mask_grid", "mask_dilation"),
+    *("mask_grid", "mask_dilation", "rotation_rows"),
 )
 
 
@@ -81,12 +80,10 @@ class HuMR(PosePosterior):
                     condition_features=config.embedding_features,
                 )
                 self.embedding = EmbeddingTransformer(embedding, 17)
-            self.head = ShapeCameraHead(
-                width, config.head_hidden, config.betas, config.head_iterations, config.head_dropout
-            )
-            self.flow = RotationFlow(
-                width, config.blocks, config.hidden, config.hidden_layers, config.clamp, config.kind
-            )
+            rounds = config.head_iterations, config.head_dropout, config.head_activation, config.head_start
+            self.head = ShapeCameraHead(width, config.head_hidden, config.betas, *rounds)
+            sizes = config.blocks, config.hidden, config.hidden_layers, config.clamp, config.kind
+            self.flow = RotationFlow(width, *sizes, config.rotation_rows, config.centred)
 
     @property
     def reads_heatmaps(self) -> bool:
@@ -196,7 +193,7 @@ class HuMR(PosePosterior):
         betas, camera = self.head(condition, draws["dropout"])
         vectors = self.flow.draw(draws["z"], condition)
         project_all = config.random_supervision != "none" or config.weight_mask > 0
-        rotations = unpack_rotations(vectors if project_all else vectors[:1])
+        rotations = self.flow.unpack(vectors if project_all else vectors[:1])
         projected = project_to_crop(self.body.points("coco_17", rotations, betas), camera, features["box"].to(camera))
         log_prob = self.flow.log_prob(features["pose6d"].to(betas) + draws["noise"], condition)
         terms = supervised_terms(log_prob, betas, camera, vectors, projected[:1], features, config)
@@ -224,7 +221,7 @@ class HuMR(PosePosterior):
         for start in range(0, len(detections), step):
             part = slice(start, start + step)
             vectors = check_flow_output(self.flow.draw(z[:, part], condition[part]), self.flow)
-            points = self.body.points("h36m_17", unpack_rotations(vectors), betas[part])
+            points = self.body.points("h36m_17", self.flow.unpack(vectors), betas[part])
             poses.append(points - points[..., :1, :])
         return torch.cat(poses, 1) if poses else z.new_zeros(len(z), 0, 17, 3)
 
@@ -252,7 +249,7 @@ class HuMR(PosePosterior):
             betas, camera = self.head(condition)
             vectors = check_flow_output(self.flow.draw(self._latents(n, len(own), generator), condition), self.flow)
             log_prob = self.flow.log_prob(vectors, condition)
-            return BodyHypotheses(unpack_rotations(vectors), betas, camera, log_prob, parts.get("box"), self.body)
+            return BodyHypotheses(self.flow.unpack(vectors), betas, camera, log_prob, parts.get("box"), self.body)
 
     def mode_hypothesis(self, detections: Detections) -> BodyHypotheses:
         "The body of z = 0 alone."
@@ -273,7 +270,7 @@ class HuMR(PosePosterior):
                 f"{tuple(rotations.shape)}"
             )
         with torch.inference_mode(), evaluating(self):
-            vectors = pack_rotations(rotations.to(self.head.first.weight))
+            vectors = self.flow.pack(rotations.to(self.head.first.weight))
             return self.flow.log_prob(vectors, self.condition(self.evidence(self._own(detections))))
 
 # %% ../../../nbs/models/humr/06_model.ipynb #4dd9f164

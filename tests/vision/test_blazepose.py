@@ -239,12 +239,3 @@ def test_features_only_where_asked_for(blazepose, rendered):
         assert torch.equal(plain.keypoints, told.keypoints) and torch.equal(plain.heatmaps, told.heatmaps)
     alone = asked.twins(1)[0].detect(rendered[0][1])[0].features
     assert torch.allclose(alone, told.features, atol=1e-4) and told.features.isfinite().all()
-
-
-def test_a_region_that_is_the_picture_is_not_resampled(rendered):
-    picture = cut_region(rendered[0][0], square_regions(torch.tensor([[256.0, 256]]), torch.tensor([512.0]))[0])
-    picture = (255 * picture).round().to(torch.uint8)
-    whole = square_regions(torch.tensor([[128.0, 128]]), torch.tensor([256.0]))[0]
-    shown = cut_region(picture, whole)
-    assert torch.equal((255 * shown).round(), picture.float())
-    assert (shown - cut_region(picture, whole + 1e-6)).abs().max() < 1e-3

@@ -42,7 +42,7 @@ def train(
 
 # %% ../../nbs/cli/04_train.ipynb #04b637b0
 def _frames_for(model, data: str, split: str, size: int | None, path: str | None):
-    "Frames with simulated detections, or rendered people as the packaged detector sees them."
+    "Frames with simulated detections, or rendered people as the packaged detector that the weights know sees them."
     from probpose.data import load
     from probpose.data.detected import load_detected
     from probpose.models.humr.model import HuMR
@@ -51,7 +51,8 @@ def _frames_for(model, data: str, split: str, size: int | None, path: str | None
     if not isinstance(model, HuMR):
         return load(data, split=split, size=size, path=path)
     plan = study_plan("humr", "laptop")
-    return load_detected(data, split, size or (plan.train_frames if split == "train" else plan.test_frames), path=path)
+    size = size or (plan.train_frames if split == "train" else plan.test_frames)
+    return load_detected(data, split, size, path=path, detector=model.config.detector)
 
 
 @app.command()

@@ -17,13 +17,20 @@ from ...bodies.body import Body, load_body
 from ...core.batches import FeatureBatch, Prepared
 from ...core.checks import check_count
 from ...core.devices import evaluating, make_generator, seeded
-from ...core.errors import ShapeError
+from ...core.errors import DegeneratePoseError, ShapeError
 from ...distributions.flows import check_flow_output
 from ...evidence.detections import Detections
 from ..diffpose.condition import EmbeddingTransformer
 from ..diffpose.config import DiffPoseConfig
 from .config import HuMRConfig, check_humr_config
-from .evidence import check_maps, condition_parts, pick_samples, pool_samples, training_features
+from probpose.models.humr.evidence import (
+    check_maps,
+    check_people,
+    condition_parts,
+    pick_samples,
+    pool_samples,
+    training_features,
+)
 from .hypotheses import BodyHypotheses
 from .networks import DIM, RotationFlow, ShapeCameraHead, project_to_crop
 from .objective import hypotheses_terms, supervised_terms, total_loss
@@ -33,8 +40,8 @@ from ...training.specs import OptimiserSpec
 # %% ../../../nbs/models/humr/06_model.ipynb #dbcc924a
 _ROWS = 16384  # bodies that are posed at a time
 _FEATURE_FIELDS = (
-    *("use_features", "use_box", "features", "betas", "pool", "least_value", "visible", "filter_distance"),
-    *("mask_grid", "mask_dilation", "rotation_rows"),
+    *("use_features", "use_box", "features", "detector", "betas", "pool", "least_value", "visible"),
+    *("filter_distance", "mask_grid", "mask_dilation", "rotation_rows"),
 )
 
 
@@ -97,11 +104,12 @@ class HuMR(PosePosterior):
     # --- evidence ---
 
     def evidence(self, detections: Detections) -> dict[str, Tensor]:
-        """What sampling needs of detections; raises what `condition_parts` and `check_maps` raise.
+        """What sampling needs of detections; raises what `condition_parts`, `check_people` and `check_maps` raise.
 
         Heatmap samples are taken at quantiles, so that one image always has one condition.
         """
         parts, config = condition_parts(detections, self.config), self.config
+        check_people(detections)
         if self.embedding is not None:
             maps = check_maps(detections, "the embedding")
             parts |= pool_samples(maps, config.embedding_samples - 1, config.least_value)
@@ -152,14 +160,22 @@ class HuMR(PosePosterior):
         return {name: getattr(self.config, name) for name in _FEATURE_FIELDS}
 
     def prepare(self, dataset, chunk: int = 256) -> Prepared:
-        "The features of a whole data set on the model's device; one seed draws all heatmap samples."
+        """The features of a whole data set on the model's device; one seed draws all heatmap samples.
+
+        Raises `DegeneratePoseError` for one in which nobody is found at all.
+        """
         rows, source = [], None
         with torch.no_grad():
             for index in torch.arange(len(dataset)).split(chunk):
                 batch = dataset.batch(index)
                 source = source or make_generator(0, batch.detections.keypoints.device)
                 rows.append({name: value.to(self.device) for name, value in self.features(batch, source).items()})
-        return Prepared({name: torch.cat([row[name] for row in rows]) for name in rows[0]}, dataset.fingerprint)
+        tensors = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        if not (tensors["pose2d"][:, 2::3] > 0).any():
+            raise DegeneratePoseError(
+                f"data: expected people, got {len(dataset)} pictures in which the detector finds nobody; take others"
+            )
+        return Prepared(tensors, dataset.fingerprint)
 
     def draws(self, features: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor | None]:
         "All random numbers of one training step."

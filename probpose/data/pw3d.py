@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['WHERE_PW3D', 'find_pw3d', 'pw3d_bodies', 'pw3d_frames']
 
-# %% ../../nbs/data/29_pw3d.ipynb #9c6f71f2
+# %% ../../nbs/data/29_pw3d.ipynb #c8b622d1
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,25 @@ from ..core.errors import DataFileError
 from ..core.unpickling import read_pickle
 from .captured import CapturedFrames, check_people, check_projection, join_frames, label_rows
 from .h36m import detect_points
-from .posed import PosedBodies, check_rotations, place_points, read_betas, read_rotations
+from probpose.data.posed import (
+    PosedBodies,
+    check_rotations,
+    choose_body,
+    place_points,
+    read_betas,
+    read_gender,
+    read_rotations,
+)
 from ..evidence.missing import LEAST_SEEN
 from ..geometry.cameras import Camera
 from ..geometry.conversions import conversion_matrix, convert
 from ..geometry.skeletons import COCO_18, H36M_17, MPII_16, SMPL_24
 
-# %% ../../nbs/data/29_pw3d.ipynb #05d1b93d
+# %% ../../nbs/data/29_pw3d.ipynb #931388c1
 _SPELLINGS = {
     "genders": ("genders", "gender"),
     "poses2d": ("poses2d", "poses2D"),
 }
-
-_GENDERS = {"m": "male", "f": "female", "n": "neutral", "male": "male", "female": "female", "neutral": "neutral"}
 
 _PEOPLE = ("poses", "betas", "trans", "jointPositions", "genders", "campose_valid")  # lists with an entry for each
 
@@ -67,7 +73,7 @@ def _read_camera(content: dict, path: Path) -> Camera:  # one for each image
     size = (round(2 * float(matrix[0, 2])), round(2 * float(matrix[1, 2])))
     return Camera(focal, centre, torch.zeros(count, 5), turn, torch.from_numpy(poses[:, :3, 3].copy()), size)
 
-# %% ../../nbs/data/29_pw3d.ipynb #58cfb732
+# %% ../../nbs/data/29_pw3d.ipynb #1a24e169
 _COMPARED = ("shoulder", "elbow", "wrist", "knee", "ankle")  # joints that SMPL and OpenPose mean alike
 
 
@@ -82,7 +88,9 @@ def _check_detected(joints: Tensor, detected: np.ndarray, camera: Camera, where:
         check_projection(joints[:, mine], points, camera, where, most=60.0)
 
 
-def _read_person(content: dict, path: Path, person: int, body: Body | None, detected: bool) -> PosedBodies | None:
+def _read_person(
+    content: dict, path: Path, person: int, body: Body | Mapping[str, Body] | None, detected: bool
+) -> PosedBodies | None:
     "One person of a sequence; None for one who is in no frame that counts."
     where = f"{path}, person {person}"
     parts = {key: _entry(content, key, path) for key in _PEOPLE}
@@ -105,17 +113,16 @@ def _read_person(content: dict, path: Path, person: int, body: Body | None, dete
     _check_detected(joints, points[rows], camera, f"{where}, jointPositions")
     rotations = read_rotations(vectors[rows].astype(np.float32), f"{where}, poses")
     rotations = torch.cat((camera.rotation[:, None] @ rotations[:, :1], rotations[:, 1:]), 1)
-    wanted = 10 if body is None else body.num_betas
     check_rotations(rotations, joints, where)
-    betas = read_betas(np.asarray(parts["betas"], dtype=np.float32).ravel()[:300], len(rows), wanted, f"{where}, betas")
+    betas = read_betas(np.asarray(parts["betas"], dtype=np.float32).ravel(), len(rows), 10, f"{where}, betas")
+    gender = read_gender(parts["genders"], f"{where}, genders")
     poses = (
         convert(joints, SMPL_24, H36M_17, approximate=True)
         if body is None
-        else place_points(body, "h36m_17", rotations, betas, joints[:, 0])
+        else place_points(choose_body(body, gender), "h36m_17", rotations, betas, joints[:, 0])
     )
     check_people(poses, f"{where}, jointPositions", "metres")
     name = str(content.get("sequence", path.stem))
-    gender = _GENDERS.get(str(parts["genders"]).lower(), "neutral")
     images = np.array([f"imageFiles/{name}/image_{row:05d}.jpg" for row in rows])
     labels = label_rows(len(rows), re.sub(r"_\d+$", "", name), f"{name}/{person}", f"{name}/{person}")
     found = detect_points(points[rows], COCO_18.name, f"{where}, poses2d") if detected else None
@@ -130,7 +137,7 @@ def _enough_seen(points: np.ndarray) -> np.ndarray:  # (N, 18, 3) → (N,) bool
     found = ~(used & (points[:, None, :, 2] <= 0)).any(-1)
     return found.sum(1) >= LEAST_SEEN
 
-# %% ../../nbs/data/29_pw3d.ipynb #2a4decaf
+# %% ../../nbs/data/29_pw3d.ipynb #705ce0d1
 _SPLITS = {"train": "train", "validation": "validation", "test": "test"}
 
 WHERE_PW3D = "3DPW is licensed and never shipped: register at virtualhumans.mpi-inf.mpg.de/3DPW"
@@ -151,7 +158,7 @@ def find_pw3d(
 def pw3d_bodies(
     path: str | Path,  # the folder of 3DPW, or its sequenceFiles
     split: str = "test",  # "train", "validation" or "test"
-    body: Body | None = None,  # of SMPL, for Human3.6M's joints; None: SMPL's joints stand in for them
+    body: Body | Mapping[str, Body] | None = None,  # of SMPL, for Human3.6M's joints; None: SMPL's stand in for them
     detected: bool = False,  # bring along OpenPose's detections, and only people of whom enough was found
 ) -> Iterator[PosedBodies]:
     "The people of 3DPW, one after the other; raises `DataFileError` that names file and entry, `UnknownNameError`."

@@ -11,6 +11,7 @@ from probpose.core.errors import DataFileError
 from probpose.data import load
 from probpose.data.synthetic import synthetic_frames
 from probpose.geometry.conversions import rest_pose
+from probpose.geometry.skeletons import SMPL_24
 
 
 @pytest.fixture(scope="session")
@@ -82,3 +83,36 @@ def trap(tmp_path):
 
     yield Trap()
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.fixture(scope="session")
+def smpl_folder(tmp_path_factory, body):
+    "A folder with files in SMPL's layout whose resting bodies have the joints of the open one, and hands."
+    from smplx.vertex_ids import vertex_ids
+
+    folder = tmp_path_factory.mktemp("smpl")
+    rest, rng = body.rest.double().numpy(), np.random.default_rng(0)
+    rest = np.concatenate([rest, rest[20:22] + [[0.08, 0, 0], [-0.08, 0, 0]]])
+    owner = np.arange(6890) % 24
+    vertices = rest[owner] + 0.03 * rng.normal(size=(6890, 3))
+    vertices[:24] = rest
+    for name, place in (("nose", [0, 0.05, 0.1]), ("leye", [0.03, 0.08, 0.08]), ("reye", [-0.03, 0.08, 0.08])):
+        vertices[vertex_ids["smplh"][name]] = rest[15] + place
+    for name, place in (("lear", [0.08, 0.05, 0]), ("rear", [-0.08, 0.05, 0])):
+        vertices[vertex_ids["smplh"][name]] = rest[15] + place
+    vertices[111] = rest[15] + [0, 0.2, 0]  # the crown
+    owner[[111, *(vertex_ids["smplh"][name] for name in ("nose", "leye", "reye", "lear", "rear"))]] = 15
+    shapes = np.zeros((6890, 3, 10))
+    shapes[..., 0] = 0.05 * (vertices - vertices.mean(0))  # the first component is size
+    for number, gender in enumerate(("NEUTRAL", "FEMALE", "MALE")):
+        np.savez(
+            folder / f"SMPL_{gender}.npz",
+            v_template=vertices * (1 + 0.03 * number),
+            f=np.array([[0, 1, 2]]),
+            weights=np.eye(24)[owner],
+            J_regressor=np.eye(24, 6890),
+            kintree_table=np.stack([[0, *SMPL_24.parents[1:]], np.arange(24)]),
+            shapedirs=shapes,
+            posedirs=np.zeros((6890, 3, 207)),
+        )
+    return folder

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['GENDERS', 'PosedBodies', 'choose_body', 'read_gender', 'read_rotations', 'read_betas', 'check_rotations',
-           'rest_pelvis', 'place_points', 'smpl_joints']
+           'rest_pelvis', 'place_points', 'solve_translation', 'smpl_joints']
 
-# %% ../../nbs/data/28_posed.ipynb #513e3d8a
+# %% ../../nbs/data/28_posed.ipynb #2bafd474
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,8 +26,9 @@ from .captured import CapturedFrames
 from .motions import Motions, global_rotations
 from ..evidence.detections import Detections
 from ..geometry.cameras import Camera
+from ..geometry.crops import Crop
 
-# %% ../../nbs/data/28_posed.ipynb #64641d67
+# %% ../../nbs/data/28_posed.ipynb #8e881bb6
 @dataclass(frozen=True, repr=False, eq=False)
 class PosedBodies(Table):
     "N posed bodies in their cameras' axes. Indexing gives a part."
@@ -44,6 +45,7 @@ class PosedBodies(Table):
     clip: np.ndarray  # (N,) takes
     joints: Tensor | None = None  # (N, 24, 3) metres, SMPL's joints in camera axes
     detections: Detections | None = None  # N people of MPII-16, as the data set brings them along
+    crop: Crop | None = None  # N squares of the image that the data set cuts out
 
     def __repr__(self) -> str:
         return f"PosedBodies({len(self)} bodies of {len(set(self.subject))} subjects)"
@@ -71,7 +73,7 @@ class PosedBodies(Table):
         turned = torch.cat((self.camera.rotation.mT[:, None] @ self.rotations[:, :1], self.rotations[:, 1:]), 1)
         return Motions(turned, self.camera.to_world(self.poses), self.action, self.subject, self.clip)
 
-# %% ../../nbs/data/28_posed.ipynb #a7446bc8
+# %% ../../nbs/data/28_posed.ipynb #37ce4aae
 _SITES = {"smpl": "smpl.is.tue.mpg.de", "smplx": "smpl-x.is.tue.mpg.de"}
 
 
@@ -115,7 +117,7 @@ def read_gender(
         raise DataFileError(f"{where}: expected {', '.join(GENDERS)}, got {text!r}")
     return GENDERS[text]
 
-# %% ../../nbs/data/28_posed.ipynb #22d7ecbe
+# %% ../../nbs/data/28_posed.ipynb #2d60106f
 _CHUNK = 4096  # bodies at a time
 
 
@@ -177,7 +179,25 @@ def place_points(body: Body, name: str, rotations: Tensor, betas: Tensor, pelvis
     ]
     return torch.cat(parts)
 
-# %% ../../nbs/data/28_posed.ipynb #6de592b3
+# %% ../../nbs/data/28_posed.ipynb #edeb6900
+def solve_translation(
+    points: Tensor,  # (N, K, 3) metres, relative to anything
+    pixels: Tensor,  # (N, K, 2) where they are seen
+    weights: Tensor,  # (N, K) how much each counts
+    camera: Camera,  # N cameras without a lens
+) -> Tensor:  # (N, 3) metres
+    "Shifts that put points where they are seen, by weighted least squares."
+    slopes = (pixels - camera.centre[:, None]) / camera.focal[:, None]
+    one, zero = torch.ones_like(weights), torch.zeros_like(weights)
+    across, down = torch.stack((one, zero, -slopes[..., 0]), -1), torch.stack((zero, one, -slopes[..., 1]), -1)
+    rows = torch.cat((across, down), 1).double()
+    wanted = (slopes * points[..., 2:] - points[..., :2]).mT.flatten(1).double()
+    share = torch.cat((weights, weights), 1).double()
+    normal = torch.einsum("nk,nka,nkb->nab", share, rows, rows) + 1e-9 * torch.eye(3).double()
+    right = torch.einsum("nk,nka,nk->na", share, rows, wanted)
+    return torch.linalg.solve(normal, right[..., None])[..., 0].to(points)
+
+# %% ../../nbs/data/28_posed.ipynb #016229ee
 def smpl_joints(
     body: Body,  # SMPL; another body has no hands of SMPL's and gives its 22 joints
     rotations: Tensor,  # (N, 22, 3, 3)

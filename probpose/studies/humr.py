@@ -168,7 +168,7 @@ class HuMRRecipe(Recipe):
     variants = (*_COMPONENTS, *_SUPERVISION, *_SAMPLES)
 
     def _images(self, run: Runner, split: str, dataset: str, size: int, seed: int = 0) -> DetectedImages:
-        path = run.path if dataset == "cmu" else None
+        path = run.path if dataset == run.dataset else None
         return load_detected(dataset, split, size, seed, path, progress=run.progress)
 
     def load_frames(self, run: Runner, split: str) -> DetectedImages:

@@ -6,7 +6,7 @@
 __all__ = ['Takes', 'CapturedFrames', 'join_frames', 'label_rows', 'repeat_camera', 'check_people', 'fit_lens',
            'check_projection', 'stand_upright', 'points_upright', 'level_camera', 'make_captured']
 
-# %% ../../nbs/data/23_captured.ipynb #64c4d8fd
+# %% ../../nbs/data/23_captured.ipynb #5c093f3f
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TypeVar
@@ -26,7 +26,7 @@ from ..geometry.cameras import Camera, project
 from ..geometry.conversions import bone_lengths, convert
 from ..geometry.skeletons import H36M_17, MPII_16
 
-# %% ../../nbs/data/23_captured.ipynb #62a8d84e
+# %% ../../nbs/data/23_captured.ipynb #7b533922
 @dataclass(frozen=True, repr=False, eq=False)
 class CapturedFrames(Table):
     "N people in their cameras' axes, with what a detector found where the data set brings it along."
@@ -42,7 +42,7 @@ class CapturedFrames(Table):
         kind = "with" if self.detections is not None else "without"
         return f"CapturedFrames({len(self)} frames of {len(set(self.subject))} subjects, {kind} detections)"
 
-# %% ../../nbs/data/23_captured.ipynb #3069f5cb
+# %% ../../nbs/data/23_captured.ipynb #08a38aa7
 Takes = TypeVar("Takes", bound=Table)
 
 
@@ -87,7 +87,7 @@ def repeat_camera(
     lens = torch.zeros(5) if camera.distortion is None else camera.distortion
     return map_tensors(replace(camera, distortion=lens), lambda tensor: tensor.float().expand(count, *tensor.shape))
 
-# %% ../../nbs/data/23_captured.ipynb #e02ed71e
+# %% ../../nbs/data/23_captured.ipynb #e1b59880
 _UNITS = {"millimetres": 0.001, "centimetres": 0.01, "metres": 1.0}
 
 _PLAUSIBLE = (0.08, 0.8)  # m, the median over all bones and frames
@@ -119,7 +119,7 @@ def check_people(
         )
     return poses
 
-# %% ../../nbs/data/23_captured.ipynb #99c68972
+# %% ../../nbs/data/23_captured.ipynb #eff6fa24
 _MOST = 20_000  # points that a lens is fitted to
 
 
@@ -192,7 +192,7 @@ def check_projection(
             "camera belongs to other data, the axes are others, or the pixels are those of a resized image"
         )
 
-# %% ../../nbs/data/23_captured.ipynb #20874d33
+# %% ../../nbs/data/23_captured.ipynb #dc04632d
 _UP = {  # from a world with this axis up to ours
     "y": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
     "z": ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0)),
@@ -225,7 +225,7 @@ def level_camera(
     "A camera whose place in the world is not known: level, at the origin."
     return Camera(focal, centre, lens, stand_upright(torch.eye(3), "-y"), torch.zeros(3), image_size)
 
-# %% ../../nbs/data/23_captured.ipynb #84a65281
+# %% ../../nbs/data/23_captured.ipynb #b62c78a1
 def make_captured(
     frames: CapturedFrames,
     cameras: CameraConfig = CameraConfig(),  # how crops are cut where detections are simulated

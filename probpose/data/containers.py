@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['read_hdf5', 'read_matlab', 'cell_array', 'read_cdf', 'file_sizes']
 
-# %% ../../nbs/data/22_containers.ipynb #a5ff5af0
+# %% ../../nbs/data/22_containers.ipynb #c142c27a
 import math
 import os
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from ..core.errors import DataFileError, ProbposeError
 from ..core.optional import import_optional
 from ..core.unpickling import archive_sizes
 
-# %% ../../nbs/data/22_containers.ipynb #fdef34ef
+# %% ../../nbs/data/22_containers.ipynb #05bead3e
 @contextmanager
 def _reading(path: Path, kind: str):
     "Turn whatever a library raises about a file into `DataFileError`."
@@ -43,7 +43,7 @@ def _check_keys(path: Path, wanted: Iterable[str], there: Iterable[str], kind: s
             f"{', '.join(list(there)[:20]) or 'none'}; is it another file, or cut short?"
         )
 
-# %% ../../nbs/data/22_containers.ipynb #b784a355
+# %% ../../nbs/data/22_containers.ipynb #9ce239a9
 def _list_entries(group) -> list[str]:
     "The names of all data sets of an open HDF5 file."
     h5py, found = import_optional("h5py", "data"), []
@@ -62,7 +62,7 @@ def _numbers_of(file, path: Path, key: str):
         raise DataFileError(f"{path}, {key}: expected numbers that lie in the file, got {what}")
     return entry
 
-# %% ../../nbs/data/22_containers.ipynb #da202842
+# %% ../../nbs/data/22_containers.ipynb #31faf029
 def read_hdf5(
     path: str | Path,  # .h5, or .mat of MATLAB 7.3
     keys: Iterable[str],  # entries, "group/name"
@@ -75,7 +75,7 @@ def read_hdf5(
         wanted = [*keys, *(key for key in optional if key in file)]
         return {key: _numbers_of(file, path, key)[()] for key in wanted}
 
-# %% ../../nbs/data/22_containers.ipynb #00dca1d9
+# %% ../../nbs/data/22_containers.ipynb #cc57dce0
 def read_matlab(
     path: str | Path,  # .mat before 7.3
     keys: Iterable[str],  # names of variables
@@ -103,7 +103,7 @@ def cell_array(
         raise DataFileError(f"{where}, cell {place}: expected numbers (frames, {columns}), got {found}")
     return cell.astype(np.float32)
 
-# %% ../../nbs/data/22_containers.ipynb #071d29a2
+# %% ../../nbs/data/22_containers.ipynb #fd30ce98
 def read_cdf(
     path: str | Path,  # .cdf
     variable: str,  # its name
@@ -119,7 +119,7 @@ def read_cdf(
         raise DataFileError(f"{path}, {variable}: expected numbers, got {getattr(found, 'dtype', type(found))}")
     return found
 
-# %% ../../nbs/data/22_containers.ipynb #4e9bf7a4
+# %% ../../nbs/data/22_containers.ipynb #f236c1e2
 def _hdf5_sizes(path: Path) -> dict[str, tuple[tuple[int, ...], str, int]]:
     h5py = import_optional("h5py", "data")
     with _reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
@@ -161,7 +161,7 @@ def _cdf_sizes(path: Path) -> dict[str, tuple[tuple[int, ...], str, int]]:
 def _pickle_size(path: Path) -> dict[str, tuple[tuple[int, ...], str, int]]:
     return {"": ((), "pickle", os.path.getsize(path))}
 
-# %% ../../nbs/data/22_containers.ipynb #de748f6e
+# %% ../../nbs/data/22_containers.ipynb #03c791f0
 def file_sizes(
     path: str | Path,  # .npz, .h5, .mat, .cdf, .pkl or .pickle
 ) -> dict[str, tuple[tuple[int, ...], str, int]]:  # name of an entry → shape, number format, bytes in memory

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CAMERAS', 'IMAGE_SIZES', 'WHERE_CAMERAS', 'find_h36m_cameras']
 
-# %% ../../nbs/data/24_h36m_cameras.ipynb #80157d74
+# %% ../../nbs/data/24_h36m_cameras.ipynb #4d7212d7
 import ast
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from ..core.errors import DataFileError
 from .captured import stand_upright
 from ..geometry.cameras import Camera
 
-# %% ../../nbs/data/24_h36m_cameras.ipynb #a28e8e99
+# %% ../../nbs/data/24_h36m_cameras.ipynb #8fd7d58e
 CAMERAS = ("54138969", "55011271", "58860488", "60457274")
 
 IMAGE_SIZES: Mapping[str, tuple[int, int]] = {  # width and height, pixels
@@ -32,7 +32,7 @@ WHERE_CAMERAS = (
     "human36m-camera-parameters beside the poses"
 )
 
-# %% ../../nbs/data/24_h36m_cameras.ipynb #6a6649ba
+# %% ../../nbs/data/24_h36m_cameras.ipynb #80e37c88
 CAMERA_FILES = ("h36m_dataset.py", "camera-parameters.json", "cameras.json")
 
 _TABLES = ("h36m_cameras_intrinsic_params", "h36m_cameras_extrinsic_params")
@@ -74,7 +74,7 @@ def _from_parameters(inner: dict[str, dict], outer: dict[str, dict]) -> dict[tup
             cameras[subject, name] = _camera(name, *parts)
     return cameras
 
-# %% ../../nbs/data/24_h36m_cameras.ipynb #6d088b78
+# %% ../../nbs/data/24_h36m_cameras.ipynb #6deb0501
 def _read_literals(text: str) -> dict[str, Any]:
     "The two tables of a Python file, which is parsed and not run."
     found = {}
@@ -84,7 +84,7 @@ def _read_literals(text: str) -> dict[str, Any]:
             found[name] = ast.literal_eval(node.value)
     return found
 
-# %% ../../nbs/data/24_h36m_cameras.ipynb #d91dd703
+# %% ../../nbs/data/24_h36m_cameras.ipynb #de5f1430
 def read_h36m_cameras(
     path: str | Path,  # h36m_dataset.py, its tables as .json, or camera-parameters.json
 ) -> dict[tuple[str, str], Camera]:  # (subject, camera) → from the world, y up, metres, to the camera; float64
@@ -108,7 +108,7 @@ def read_h36m_cameras(
         reason = f"the rotation of {wrong[0]} is none" if wrong else "no camera in it has a place"
     raise DataFileError(f"{path}: expected the cameras of Human3.6M ({reason}); {WHERE_CAMERAS}")
 
-# %% ../../nbs/data/24_h36m_cameras.ipynb #fe486ea2
+# %% ../../nbs/data/24_h36m_cameras.ipynb #fe670492
 def find_h36m_cameras(
     folder: Path,  # where the poses lie
 ) -> dict[tuple[str, str], Camera] | None:

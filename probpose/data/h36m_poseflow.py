@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['read_poseflow']
 
-# %% ../../nbs/data/25_h36m_poseflow.ipynb #71d42479
+# %% ../../nbs/data/25_h36m_poseflow.ipynb #ae5f0540
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from ..geometry.conversions import convert
 from ..geometry.crops import Crop
 from ..geometry.skeletons import H36M_17, MPII_16
 
-# %% ../../nbs/data/25_h36m_poseflow.ipynb #6e14c226
+# %% ../../nbs/data/25_h36m_poseflow.ipynb #6df08426
 MAP_SIZE = 64  # cells along a side
 
 
@@ -38,7 +38,7 @@ def read_bells(
     residual = MAP_SIZE**2 * error.square()
     return Gaussians(amplitude, mean, covariance_from_axes(axes, -angle), torch.ones_like(amplitude) > 0, residual)
 
-# %% ../../nbs/data/25_h36m_poseflow.ipynb #4ba99461
+# %% ../../nbs/data/25_h36m_poseflow.ipynb #97591588
 USUAL_CAMERA = ((1145.0, 1145.0), (500.0, 501.0))  # focal length and principal point, pixels
 
 
@@ -57,7 +57,7 @@ def estimate_crops(
     shift = ((MAP_SIZE - 1) / 2 - found[:, 0]) * (size / MAP_SIZE)[:, None]
     return Crop(middle[:, 0] + shift, size, MAP_SIZE)
 
-# %% ../../nbs/data/25_h36m_poseflow.ipynb #c1cb2664
+# %% ../../nbs/data/25_h36m_poseflow.ipynb #867e2e18
 _SHAPES = {"3d_gt": 51, "2d_hrnet": 32, "gaussfit": 112}
 
 
@@ -100,7 +100,7 @@ def _make_take(arrays: dict[str, Tensor], camera: Camera, labels: tuple, where: 
     found = Detections(keypoints, bells.amplitude.clamp(0, 1), None, bells, map_size=MAP_SIZE, crop=crop)
     return CapturedFrames(poses, cameras, *label_rows(len(poses), *labels), found)
 
-# %% ../../nbs/data/25_h36m_poseflow.ipynb #508523b9
+# %% ../../nbs/data/25_h36m_poseflow.ipynb #8e50999d
 def _open_pickles(files: Sequence[Path], split: str) -> tuple[dict, Path]:
     "The subjects of all files of a split; raises `DataFileError`."
     named = [file for file in files if split in ("train", "test") and split in file.stem.lower()]

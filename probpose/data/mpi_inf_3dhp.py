@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['find_3dhp', 'mpi_inf_3dhp_frames']
 
-# %% ../../nbs/data/27_mpi_inf_3dhp.ipynb #4e98c5d3
+# %% ../../nbs/data/27_mpi_inf_3dhp.ipynb #a71d0250
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ from ..geometry.cameras import Camera
 from ..geometry.conversions import convert
 from ..geometry.skeletons import H36M_17, MPI_INF_3DHP_28, MPI_INF_3DHP_TEST_17
 
-# %% ../../nbs/data/27_mpi_inf_3dhp.ipynb #5890617b
+# %% ../../nbs/data/27_mpi_inf_3dhp.ipynb #f9f743f7
 SETTINGS = {  # test take → setting, image size
     "TS1": ("green screen", (2048, 2048)),
     "TS2": ("green screen", (2048, 2048)),
@@ -47,9 +47,9 @@ STEPS = {"train": 4, "test": 1}  # every so many frames
 
 USUAL_CAMERAS = (0, 1, 2, 4, 5, 6, 7, 8)  # at the height of chest and knees; the others hang from the ceiling
 
-WHERE_3DHP = "MPI-INF-3DHP is licensed and never shipped: see vcai.mpi-inf.mpg.de/3dhp-dataset"
+_WHERE = "MPI-INF-3DHP is licensed and never shipped: see vcai.mpi-inf.mpg.de/3dhp-dataset"
 
-# %% ../../nbs/data/27_mpi_inf_3dhp.ipynb #c6642310
+# %% ../../nbs/data/27_mpi_inf_3dhp.ipynb #96abbaf7
 def _matrix(entry: str, word: str, where: str) -> Tensor:
     "The 4×4 matrix after a word; raises `DataFileError`."
     found = re.search(rf"^\s*{word}\s+(.+)$", entry, re.MULTILINE)
@@ -87,7 +87,7 @@ def read_3dhp_cameras(
         raise DataFileError(f"{path}: expected cameras with name, intrinsic and extrinsic, found none")
     return cameras
 
-# %% ../../nbs/data/27_mpi_inf_3dhp.ipynb #ea974145
+# %% ../../nbs/data/27_mpi_inf_3dhp.ipynb #33f88d8f
 def _check_camera(points: Tensor, pixels: Tensor, camera: Camera | None, size: tuple[int, int], where: str) -> Camera:
     "The calibrated camera if it sees the joints at their pixels, without one a fitted camera of unknown place."
     if camera is None:
@@ -117,7 +117,7 @@ def _read_train(paths: Sequence[Path], cameras: Sequence[int], step: int, key: s
             labels = label_rows(len(poses), "green screen", subject, f"{subject}/{sequence}.{number}")
             yield CapturedFrames(poses, repeat_camera(camera, len(poses)), *labels)
 
-# %% ../../nbs/data/27_mpi_inf_3dhp.ipynb #694f9c7b
+# %% ../../nbs/data/27_mpi_inf_3dhp.ipynb #671aa01d
 def _read_test(paths: Sequence[Path], step: int, key: str) -> Iterator[CapturedFrames]:
     "The takes of the test set."
     for path in paths:
@@ -145,7 +145,7 @@ def _read_test(paths: Sequence[Path], step: int, key: str) -> Iterator[CapturedF
         labels = label_rows(len(poses), setting, take)
         yield CapturedFrames(poses, repeat_camera(camera, len(poses)), *labels, clips)
 
-# %% ../../nbs/data/27_mpi_inf_3dhp.ipynb #981ed92d
+# %% ../../nbs/data/27_mpi_inf_3dhp.ipynb #60559f3a
 _PATTERNS = {
     "train": ("S*/Seq*/annot.mat", "*/S*/Seq*/annot.mat"),
     "test": ("TS*/annot_data.mat", "*/TS*/annot_data.mat"),
@@ -167,7 +167,7 @@ def find_3dhp(
     lost = ["/".join(one) if split == "train" else one for one in wanted if one not in files]
     if len(lost) == len(wanted) or (lost and split == "test"):
         raise DataFileError(
-            f"{path}: expected {_PATTERNS[split][0]} of MPI-INF-3DHP, {', '.join(lost)} are missing; {WHERE_3DHP}"
+            f"{path}: expected {_PATTERNS[split][0]} of MPI-INF-3DHP, {', '.join(lost)} are missing; {_WHERE}"
         )
     if lost:
         names = ", ".join(lost)

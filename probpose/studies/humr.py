@@ -175,7 +175,7 @@ class HuMRRecipe(Recipe):
     def _images(
         self, run: Runner, split: str, dataset: str, size: int, seed: int = 0, detector: str = DETECTOR
     ) -> DetectedImages:
-        path = run.path if dataset == "cmu" else None
+        path = run.path if dataset == run.dataset else None
         return load_detected(dataset, split, size, seed, path, run.progress, detector)
 
     def load_frames(self, run: Runner, split: str, detector: str = DETECTOR) -> DetectedImages:

@@ -13,15 +13,18 @@ import pytest
 import roma
 import torch
 
+from probpose.bodies.body import load_body
 from probpose.core.batches import tensor_leaves
 from probpose.core.errors import ConfigError
 from probpose.data import load
 from probpose.data.captured import make_captured
-from probpose.data.h36m import ACTIONS, find_h36m, h36m_frames
+from probpose.data.h36m import ACTIONS, TRAIN_SUBJECTS, find_h36m, h36m_frames
 from probpose.data.h36m_cameras import CAMERAS
+from probpose.data.motions import bone_angles, load_motions
 from probpose.evidence.gaussians import render_gaussians
 from probpose.geometry.conversions import convert, rest_pose
 from probpose.geometry.skeletons import H36M_17, H36M_17_OF_32, MPII_16
+from probpose.studies import open_study
 
 FOCAL, CENTRE = np.array([1145.0, 1143.8]), np.array([512.5, 515.4])
 RADIAL, TANGENTIAL = np.array([-0.207, 0.2477, -0.003]), np.array([-0.00098, -0.00142])
@@ -119,6 +122,13 @@ def test_videopose3d_left_up_and_world(tmp_path, turning):
     world = first.camera.to_world(first.poses)[0]
     assert world[H36M_17.index("head"), 1] > world[H36M_17.index("pelvis"), 1] + 0.5, "y points up in our world"
     assert first.camera.position[0, 1] == pytest.approx(1.6, abs=1e-4)
+
+
+def test_postures_of_a_body(tmp_path, turning):
+    write_videopose3d(tmp_path, turning)
+    motions = load_motions("h36m", "test", size=6, path=tmp_path)
+    assert len(motions) == 6 and motions.poses[0, H36M_17.index("head"), 1] > motions.poses[0, 0, 1] + 0.4
+    assert bone_angles(load_body(), motions)[:, [1, 2, 4, 5, 11, 12, 14, 15]].median() < 5, "limbs point the same way"
 
 
 def test_steps_and_splits(tmp_path, turning, refused):
@@ -410,6 +420,15 @@ def test_the_hard_subset_is_of_every_stored_frame(tmp_path, turning):
     hard = load("h36m", split="hard", path=tmp_path)
     assert len(hard) == len(takes), "the first frame of every take has a width of 5.5 px"
     assert hard.hard.all() and len(load("h36m", split="hard", path=tmp_path, size=7)) == 7
+
+
+def test_a_chapter_takes_it(tmp_path, turning):
+    write_poseflow(tmp_path, turning, frames=40)
+    write_poseflow(tmp_path, turning, TRAIN_SUBJECTS, frames=6, name="trainset_h36m.pickle")
+    run = open_study("poseflow", tier="smoke", dataset="h36m", path=str(tmp_path)).run(["mean_pose"]).runner
+    result = run.result()
+    assert result.dataset == "h36m" and {entry["subset"] for entry in result.records} >= {"all", "hard"}
+    assert len(run.train_data) == 384 and set(run.test_data.subject) == {"S9", "S11"}
 
 
 def test_real_cameras_beside_the_pickles(tmp_path, turning):

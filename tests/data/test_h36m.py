@@ -26,8 +26,8 @@ from probpose.geometry.conversions import convert, rest_pose
 from probpose.geometry.skeletons import H36M_17, H36M_17_OF_32, MPII_16
 from probpose.studies import open_study
 
-FOCAL, CENTRE = np.array([1145.0, 1143.8]), np.array([512.5, 515.4])
-RADIAL, TANGENTIAL = np.array([-0.207, 0.2477, -0.003]), np.array([-0.00098, -0.00142])
+FOCAL, CENTRE = np.array([1150.0, 1140.0]), np.array([505.0, 498.0])
+RADIAL, TANGENTIAL = np.array([-0.2, 0.2, 0.01]), np.array([0.001, -0.002])
 
 
 def videopose_pixels(points):
@@ -271,7 +271,7 @@ def test_train_subjects_of_h36m_fetch(tmp_path, turning, refused):
         (lambda c: {"pose/3d-univ": c["pose/3d-univ"] * [1, -1, 1]}, (CAMERAS[0], "the other way")),
         (lambda c: {"pose/3d-univ": c["pose/3d-univ"][..., [0, 2, 1]]}, (CAMERAS[0],)),
         (lambda c: {"subject": c["subject"] * 0 + 5}, ("subject", "S9")),
-        (lambda c: {f"intrinsics/{CAMERAS[1]}": np.array([1145.0, 1143.8, 512.5, 515.4])}, ("fx, cx, fy, cy",)),
+        (lambda c: {f"intrinsics/{CAMERAS[1]}": np.array([1150.0, 1140.0, 505.0, 498.0])}, ("fx, cx, fy, cy",)),
         (lambda c: {"pose/2d": np.array(["x"] * 12, dtype=h5py.string_dtype())}, ("pose/2d", "object")),
     ],
 )

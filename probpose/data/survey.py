@@ -25,6 +25,7 @@ from .mpi_inf_3dhp import SETTINGS, find_3dhp
 from .pw3d import find_pw3d
 
 # %% ../../nbs/data/35_survey.ipynb #177ab85f
+# of each person, at the peak of loading, rounded up
 _BYTES = {"detected": 2_000, "simulated": 6_500, "postures": 1_500}
 
 

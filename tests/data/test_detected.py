@@ -91,7 +91,7 @@ def test_models_of_poses_and_of_bodies_take_it(seen):
 
 def test_bad_arguments(detector):
     with pytest.raises(UnknownNameError, match="synthetic"):
-        load_rendered("bedlam", "test", 3)
+        load_rendered("coco", "test", 3)
     with pytest.raises(ConfigError, match="size"):
         load_rendered("synthetic", "test", 0)
     with pytest.raises(ConfigError, match="chunk"):

@@ -16,7 +16,7 @@ TRAIN_ORDER = [4, 23, 24, 25, 18, 19, 20, 3, 5, 6, 7, 9, 10, 11, 14, 15, 16]  # 
 TEST_ORDER = [14, 8, 9, 10, 11, 12, 13, 15, 1, 16, 0, 5, 6, 7, 2, 3, 4]  # and among the 17 of the test set
 
 
-def pinhole(points, focal=1497.7, centre=1024.0):
+def pinhole(points, focal=1500.0, centre=1024.0):
     return focal * points[..., :2] / points[..., 2:] + centre
 
 
@@ -109,7 +109,7 @@ name          1
   sensor      10 10
   size        2048 2048
   animated    0
-  intrinsic   1497.7 0 1024 0 0 1497.7 1024 0 0 0 1 0 0 0 0 1
+  intrinsic   1500.0 0 1024 0 0 1500.0 1024 0 0 0 1 0 0 0 0 1
   extrinsic   0 0 1 0 0 -1 0 1500 1 0 0 3000 0 0 0 1
   radial      0
 """
@@ -119,7 +119,7 @@ name          1
 def test_calibration(tmp_path, turning, refused):
     write_train(tmp_path, turning)
     path = tmp_path / "S1/Seq1/camera.calibration"
-    path.write_text(CALIBRATION.format(focal=1497.7))
+    path.write_text(CALIBRATION.format(focal=1500.0))
     frames = mpi_inf_3dhp_frames(tmp_path, "train", cameras=[0, 1, 2])
     assert torch.allclose(frames.camera.position[0], torch.tensor([-0.1, 1.5, 3.0]), atol=1e-5)
     world = frames.camera.to_world(frames.poses)[0]

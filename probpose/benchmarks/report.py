@@ -66,17 +66,17 @@ def speedup_table(
     summary: pd.DataFrame,  # from `speedups`
     caption: str = "",  # where it was measured
 ) -> ArtifactTable:
-    "Times of both sides, their ratio with quartiles, the target, and how well the answers agree."
+    "Ratios with quartiles and target, the times of both sides, what the plain one is, and how well answers agree."
     rows = [
         {
             "task": TASKS[row.task][0],
-            "plain version": TASKS[row.task][1],
-            "plain / ms": _write_milliseconds(row.plain),
-            "fast / ms": _write_milliseconds(row.fast),
             "speed-up": _write_ratio(row.ratio),
             "quartiles": f"{_write_ratio(row.low)[:-2]} – {_write_ratio(row.high)[:-2]}",
             "target": f"{RATES[row.task]:.0f} a second" if row.task in RATES else _write_ratio(row.target),
             "reached": {None: "–", True: "yes", False: "no"}[reaches_target(row)],
+            "plain / ms": _write_milliseconds(row.plain),
+            "fast / ms": _write_milliseconds(row.fast),
+            "plain version": TASKS[row.task][1],
             "same answer": row.agreement,
         }
         for row in summary.itertuples()

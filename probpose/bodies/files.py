@@ -7,7 +7,6 @@ __all__ = ['BODY_ARRAYS', 'find_body_file', 'read_body_arrays', 'check_body_arra
 
 # %% ../../nbs/bodies/04_files.ipynb #507d5cd0
 import os
-import pickle
 import zipfile
 from collections.abc import Mapping
 from importlib import resources
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import DataFileError, ShapeError
+from ..core.unpickling import read_pickle
 
 # %% ../../nbs/bodies/04_files.ipynb #257438ae
 _LICENCES = {"smplx": ("SMPLX_NEUTRAL.npz", "smpl-x.is.tue.mpg.de"), "smpl": ("SMPL_NEUTRAL.npz", "smpl.is.tue.mpg.de")}
@@ -126,22 +126,31 @@ def check_body_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         )
 
 # %% ../../nbs/bodies/04_files.ipynb #f919ffbb
-class _NumpyOnly(pickle.Unpickler):
-    "Opens pickles of arrays and of scipy's sparse matrices, and nothing else."
+class _PickledMatrix:
+    "A sparse matrix of scipy as a pickle describes it."
 
-    def find_class(self, module, name):
-        if module.split(".")[0] in ("numpy", "scipy") and name in (
-            "_reconstruct",
-            "ndarray",
-            "dtype",
-            "csr_matrix",
-            "csc_matrix",
-            "coo_matrix",
-            "scalar",
-            "_frombuffer",
-        ):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"{module}.{name} is not an array")
+    def made(self):
+        "The matrix, once its indices are known to lie inside of it."
+        from scipy import sparse
+
+        if hasattr(self, "row"):
+            return sparse.coo_matrix((self.data, (self.row, self.col)), shape=self._shape)
+        made = self.compressed((self.data, self.indices, self.indptr), shape=self._shape)
+        made.check_format(full_check=True)
+        return made
+
+
+def _matrix_names() -> dict[tuple[str, str], type]:
+    "The names under which versions of scipy pickle their matrices."
+    from scipy import sparse
+
+    kinds = {
+        kind: type(kind, (_PickledMatrix,), {"compressed": getattr(sparse, f"{kind}_matrix")})
+        for kind in ("csr", "csc", "coo")
+    }
+    return {
+        (f"scipy.sparse.{module}{kind}", f"{kind}_matrix"): made for kind, made in kinds.items() for module in ("", "_")
+    }
 
 
 def _matrix(path: Path):
@@ -149,14 +158,14 @@ def _matrix(path: Path):
     from scipy import sparse
 
     if path.suffix == ".pkl":
-        with path.open("rb") as file:
-            found = _NumpyOnly(file, encoding="latin1").load()
+        found = read_pickle(path, _matrix_names())
     elif path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as file:
             found = file["matrix"] if "matrix" in file.files else sparse.load_npz(path)
     else:
         found = np.load(path, allow_pickle=False)
-    return sparse.coo_matrix(found["matrix"] if isinstance(found, dict) else found)
+    found = found["matrix"] if isinstance(found, dict) else found
+    return sparse.coo_matrix(found.made() if isinstance(found, _PickledMatrix) else found)
 
 
 def load_vertex_map(
@@ -176,7 +185,6 @@ def load_vertex_map(
         AttributeError,
         ImportError,
         zipfile.BadZipFile,
-        pickle.UnpicklingError,
     ) as error:
         raise DataFileError(
             f"{path}: expected a vertex map (smplx2smpl.pkl of smpl-x.is.tue.mpg.de, after registration, or the same "

@@ -6,6 +6,8 @@
 __all__ = []
 
 # %% ../../nbs/cli/05_app.ipynb #a9900003
+import probpose.cli.convert
+import probpose.cli.data
 import probpose.cli.lift
 import probpose.cli.mesh
 import probpose.cli.train

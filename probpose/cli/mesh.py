@@ -86,7 +86,7 @@ def mesh(
         typer.Option(
             help=(
                 "2D keypoints of the image, in any file that `probpose lift` reads; without --keypoints and "
-                "--heatmaps the packaged detector looks at the box"
+                "--heatmaps the packaged detector that the weights know looks at the box"
             )
         ),
     ] = None,
@@ -109,7 +109,7 @@ def mesh(
         typer.Option(
             help=(
                 "x,y,size: centre and side of a square around the person, pixels of the image; by default around "
-                "the keypoints, or else the whole image"
+                "the keypoints, or the people whom the detector finds, or, for one that finds nobody, the whole image"
             )
         ),
     ] = None,
@@ -125,8 +125,9 @@ def mesh(
 ):
     "Find bodies in a photograph and write hypotheses as .npz and as meshes for a viewer."
     from probpose.geometry.crops import crop_from_box
+    from probpose.vision.by_name import load_crop_detector
+    from probpose.vision.crops import BlazePoseCrops
     from probpose.vision.detections import ImageDetections
-    from probpose.vision.hrnet import load_detector
     from probpose.vision.images import read_image
     from probpose.vision.saved import SavedHeatmaps
 
@@ -146,16 +147,25 @@ def mesh(
     saved = SavedHeatmaps(heatmaps) if heatmaps is not None else None
     if saved is not None and saved.box is not None and box is None:
         crop = crop_from_box(saved.box, size, focal)
-    (crops, numbers), model = _crops(picture, crop, focal), _body_model(weights, body).to(place)
-    detector = load_detector().to(place) if (keypoints or heatmaps) is None or model.config.use_features else None
-    if saved is not None:
-        saved.features = detector
-    if keypoints is not None:
-        seen = ImageDetections(
-            xy, scores, crop=crop, features=None if detector is None else detector.features_of(crops).cpu(), box=numbers
-        )
+    model, detector = _body_model(weights, body).to(place), None
+    if (keypoints or heatmaps) is None or model.config.use_features:
+        detector = load_crop_detector(model.config.detector).to(place)
+    if (keypoints or heatmaps) is None and isinstance(detector, BlazePoseCrops):
+        seen = detector.find(picture, None if box is None else crop, focal)
+        crop = seen.crop
     else:
-        seen = (saved or detector).detect(crops, box=numbers, crop=crop, skeleton="coco_17")
+        crops, numbers = _crops(picture, crop, focal)
+        if keypoints is not None:
+            features, source = (None, "") if detector is None else (detector.features_of(crops).cpu(), detector.name)
+            lost = scores <= 0
+            missing = lost if lost.any() else None
+            seen = ImageDetections(
+                xy, scores, missing=missing, crop=crop, features=features, box=numbers, detector=source
+            )
+        else:
+            if saved is not None:
+                saved.features = detector
+            seen = (saved or detector).detect(crops, box=numbers, crop=crop, skeleton="coco_17")
     answer = model.hypotheses(seen.to(place), hypotheses, make_generator(seed))
     for person in range(len(answer.betas)):
         _write_person(out, person, answer[person], crop, form, image)

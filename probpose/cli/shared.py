@@ -114,7 +114,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
 Seed = Annotated[int, typer.Option(help="seed of the random numbers")]
 
 # %% ../../nbs/cli/01_shared.ipynb #b1bfda22
-Data = Annotated[str, typer.Option(help="synthetic, cmu, ...")]
+Data = Annotated[str, typer.Option("--data", "--dataset", help="synthetic, cmu, ...")]
 
 DataPath = Annotated[str | None, typer.Option("--path", help="where the data set's files lie")]
 

@@ -9,13 +9,13 @@ __all__ = ['load']
 from pathlib import Path
 
 from ..core.checks import choose
-from ..core.errors import DataFileError
 from .activities import ACTIVITIES
 from .cameras import CameraConfig
 from .cmu import read_split
 from .dataset import PoseDataset, photograph_frames
 from .everyday import EVERYDAY
 from .frames import Frames, choose_evenly
+from .licensed import LICENSED, load_licensed
 from .synthetic import draw_people
 from ..evidence.simulated import DetectorConfig
 
@@ -35,44 +35,26 @@ def _draw_everyday(split: str, seed: int, path: str | Path | None, scale: float 
 # what gives the frames of "train" and "test", from a seed, a path and metres per unit of length
 DATASETS = {"synthetic": _draw_synthetic, "everyday": _draw_everyday, "cmu": _read_cmu}
 
-LICENSED = {
-    "h36m": "Human3.6M: vision.imar.ro/human3.6m",
-    "mpi_inf_3dhp": "MPI-INF-3DHP: vcai.mpi-inf.mpg.de/3dhp-dataset",
-    "pw3d": "3DPW: virtualhumans.mpi-inf.mpg.de/3DPW",
-    "emdb": "EMDB: eth-ait.github.io/emdb",
-    "bedlam": "BEDLAM: bedlam.is.tue.mpg.de",
-    "agora": "AGORA: agora.is.tue.mpg.de",
-}
-
-
-def _check_name(name: str) -> None:
-    "Refuse what cannot be loaded: raises `DataFileError` for a licensed name, `UnknownNameError` for others."
-    if name in LICENSED:
-        raise DataFileError(
-            f"{name} is licensed and never shipped: {LICENSED[name]}. This version has no reader for its files; "
-            "convert its 3D poses to (N, 17, 3) metres, y up, and pass them to probpose.data.dataset.make_dataset, or "
-            "load 'synthetic', 'everyday' or 'cmu'"
-        )
-    choose(name, (*DATASETS, *LICENSED), "data set")
-
 # %% ../../nbs/data/17_by_name.ipynb #d05c57bc
 def load(
-    name: str,  # "synthetic", "everyday" or "cmu"
+    name: str,  # "synthetic", "everyday", "cmu", or a licensed data set: "h36m", …
     split: str = "train",  # "train", "test" or "hard" (the hard part of "test")
     seed: int = 0,  # of cameras, crops and detections (and of the synthetic people's motion)
     size: int | None = None,  # how many frames, spread evenly; None for all
-    path: str | Path | None = None,  # where the CMU files are; None for PROBPOSE_CMU
+    path: str | Path | None = None,  # where the files are; None for PROBPOSE_CMU, PROBPOSE_H36M, …
     cache: bool = True,  # keep the result in `$PROBPOSE_CACHE`, and look there first
-    cameras: CameraConfig = CameraConfig(),  # how cameras stand and crops are cut
+    cameras: CameraConfig = CameraConfig(),  # how cameras stand, where a data set has none, and crops are cut
     detector: DetectorConfig = DetectorConfig(),  # how the simulated detector hesitates
     scale: float | None = None,  # metres per unit of length of CMU's raw files; None: centimetres in BVH, ASF says it
 ) -> PoseDataset:
-    """Poses with simulated detections, the same for the same arguments.
+    """Poses with detections, simulated where the data set has none, the same for the same arguments.
 
-    Raises `UnknownNameError`, `DataFileError` (missing or damaged files, licensed data), `ConfigError`.
+    Raises `UnknownNameError`, `DataFileError` (missing or damaged files), `ConfigError`.
     """
-    _check_name(name)
+    choose(name, (*DATASETS, *LICENSED), "data set")
     choose(split, ("train", "test", "hard"), "split")
+    if name in LICENSED:
+        return load_licensed(name, split, seed, size, path, cache, cameras, detector)
     source = "test" if split == "hard" else split
     frames = DATASETS[name](source, seed, path, scale)
     chosen = choose_evenly(len(frames), size)

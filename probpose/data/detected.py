@@ -8,29 +8,34 @@ __all__ = ['DetectedPoses', 'DetectedImages', 'detect_all', 'load_rendered', 'lo
 # %% ../../nbs/data/16_detected.ipynb #6d317f5e
 import hashlib
 import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from queue import Queue
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from ..bodies.body import load_body
-from ..core.batches import PoseBatch, Table, row_indices
+from ..core.batches import PoseBatch, Table, join_rows, row_indices
 from ..core.checks import check_count
-from ..core.errors import ConfigError
+from ..core.devices import wants_progress
+from ..core.errors import CheckpointError, ConfigError, NoPersonError
 from ..core.storage import load_tensors, save_tensors
 from .dataset import cache_folder
 from .motions import load_motions
-from .rendered import RenderedDataset, make_rendered
+from .rendered import RenderedDataset, make_rendered, unpack_mask
 from ..evidence.detections import Detections
 from ..evidence.maps import keypoints_from_heatmaps
 from ..geometry.cameras import Camera
 from ..geometry.crops import Crop
-from ..geometry.skeletons import point_order
+from ..geometry.skeletons import POINTS, point_order
 from ..rendering.scenes import SceneConfig
-from ..vision.detections import ImageDetections
-from ..vision.hrnet import HeatmapDetector, load_detector
+from ..vision.by_name import load_crop_detector
+from ..vision.detections import CropDetector, ImageDetections, image_detections
 
 # %% ../../nbs/data/16_detected.ipynb #0135d80b
 @dataclass(frozen=True, repr=False, eq=False)
@@ -82,9 +87,13 @@ class DetectedImages(Table):
     """
 
     rendered: RenderedDataset  # the images and all that is true
-    maps: Tensor  # (N, 21, 64, 64) uint8, 255 for one, in the order of `geometry.skeletons.POINTS`
+    maps: Tensor  # (N, 21 or 17, 64, 64) uint8, 255 for one, in the order of `geometry.skeletons.POINTS`
     features: Tensor  # (N, F) pooled features of the image
     detector: str = ""  # fingerprint of the weights
+    source: str = ""  # name of the detector
+    missing: Tensor | None = None  # (N, 17) bool, joints that are not in the crop; None: the detector does not say
+    seen: Tensor | None = None  # (N, 256, 32) uint8, bits: where the detector sees the person
+    inner: Tensor | None = None  # (N, D) features of several depths, see `vision.crops.at_depth`
 
     def __repr__(self) -> str:
         return f"DetectedImages({self.rendered!r})"
@@ -103,7 +112,13 @@ class DetectedImages(Table):
         "The selected rows; raises `ShapeError`."
         rows = row_indices(index, len(self))
         there = rows.to(self.maps.device)
-        return replace(self, rendered=self.rendered[rows], maps=self.maps[there], features=self.features[there])
+        parts = {name: value[there] for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, rendered=self.rendered[rows], **parts)
+
+    @property
+    def found(self) -> Tensor:  # (N,) bool
+        "Images in which the detector finds any joint."
+        return self.maps[:, :17].amax((1, 2, 3)) > 0
 
     @property
     def fingerprint(self) -> str:
@@ -111,19 +126,12 @@ class DetectedImages(Table):
         return hashlib.sha256(f"{self.rendered.fingerprint} {self.detector}".encode()).hexdigest()
 
     def detections(self, index=slice(None)) -> ImageDetections:
-        "Evidence of some rows: COCO-17 heatmaps, arg-max and peak of each, features, box."
+        "Evidence of some rows: COCO-17 heatmaps, arg-max and peak of each, features, box, and mask where it is known."
         rows = row_indices(index, len(self)).to(self.maps.device)
-        maps = self.maps[rows, :17].float() / 255
-        keypoints, scores = keypoints_from_heatmaps(maps)
-        return ImageDetections(
-            keypoints,
-            scores,
-            maps,
-            skeleton="coco_17",
-            map_size=maps.shape[-1],
-            features=self.features[rows],
-            box=self.rendered.box[rows],
-        )
+        maps, box = self.maps[rows, :17].float() / 255, self.rendered.box[rows]
+        missing = None if self.missing is None else self.missing[rows]
+        mask = None if self.seen is None else unpack_mask(self.seen[rows])
+        return image_detections(maps, None, self.features[rows], box, None, "coco_17", self.source, missing, mask)
 
     def batch(self, indices: Tensor, heatmaps: bool = True) -> PoseBatch:  # indices (b,)
         """`detections` and what is true: poses, rotations, betas, keypoints_true (b, 17, 2), visible (b, 17), masks
@@ -139,7 +147,15 @@ class DetectedImages(Table):
         )
 
     def poses_seen(self, chunk: int = 256) -> DetectedPoses:
-        "The same people for models of poses: MPII's 16 joints with a Gaussian fitted to each map, `chunk` at a time."
+        """The same people for models of poses: MPII's 16 joints with a Gaussian fitted to each map, `chunk` at a time.
+
+        Raises `ConfigError` for maps of COCO's joints alone.
+        """
+        if self.maps.shape[1] < len(POINTS):
+            raise ConfigError(
+                f"maps: expected those of {len(POINTS)} points, got {self.maps.shape[1]}, without pelvis, thorax, neck "
+                "and top of the head; load_photographed gives BlazePose's evidence for models of poses"
+            )
         true, order = self.rendered, point_order("mpii_16")
         maps = self.maps[:, order]
 
@@ -192,41 +208,85 @@ class DetectedImages(Table):
         )
 
 # %% ../../nbs/data/16_detected.ipynb #6800c0e6
-def _hash_weights(detector: HeatmapDetector) -> str:
-    "SHA-256 of a detector's weights and settings."
-    total = hashlib.sha256(repr(detector.config).encode())
-    for name, value in sorted(detector.inference_state().items()):
-        total.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()
+_SHARD = 256  # images whose answers are kept together
+
+
+def _look_at(detector: CropDetector, images: Tensor, chunk: int) -> dict[str, Tensor]:
+    "What is kept of a detector's answers."
+    seen = join_rows([detector.look(part) for part in images.split(chunk)])
+    kept = {"maps": (255 * seen.maps).round().to(torch.uint8), "features": seen.features}
+    kept |= {"missing": seen.missing, "inner": seen.inner}
+    if seen.mask is not None:
+        kept["seen"] = torch.from_numpy(np.packbits(seen.mask.cpu().numpy(), axis=-1))
+    return {name: value.cpu() for name, value in kept.items() if value is not None}
+
+
+def _kept_shard(file: Path) -> dict[str, Tensor] | None:
+    "The answers in a file; None where it is missing or damaged."
+    try:
+        return load_tensors(file)[0]
+    except CheckpointError:
+        return None
+
+
+def _look_at_shards(
+    images: Tensor,
+    detectors: Sequence[CropDetector],  # one for each thread
+    chunk: int,
+    folder: Path | None,  # where answers are kept; None: nowhere
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    "The answers shard by shard: the number of the first image, and what is kept of it and those that follow."
+    free: Queue[CropDetector] = Queue()
+    for detector in detectors:
+        free.put(detector)
+
+    def answers(first: int) -> tuple[int, dict[str, Tensor]]:
+        file = None if folder is None else folder / f"shard-{first // _SHARD:05d}.safetensors"
+        kept = None if file is None else _kept_shard(file)
+        if kept is None:
+            detector = free.get()
+            try:
+                kept = _look_at(detector, images[first : first + _SHARD], chunk)
+            finally:
+                free.put(detector)
+            if file is not None:
+                save_tensors(file, kept)
+        return first, kept
+
+    with ThreadPoolExecutor(len(detectors)) as pool:
+        yield from pool.map(answers, range(0, len(images), _SHARD))
 
 
 def detect_all(
     rendered: RenderedDataset,
-    detector: HeatmapDetector,
+    detector: CropDetector,
     chunk: int = 64,  # images at a time
     cache: bool = True,  # keep the answer in `$PROBPOSE_CACHE`, and look there first
+    workers: int | None = None,  # threads, for a detector that has twins; None: one for each core
+    progress: bool | None = None,
 ) -> DetectedImages:
-    "Maps and features of every image; raises what `HeatmapDetector` raises."
-    if detector.config.map_size != 64:
+    "Maps and features of every image; raises what the detector raises, and `ConfigError` for maps of another size."
+    if detector.map_size != 64:
         raise ConfigError(
             "detector: expected maps of 64 cells, in which the data's key points are counted, got "
-            f"{detector.config.map_size}; set input_size=128"
+            f"{detector.map_size}; set input_size=128"
         )
-    weights = _hash_weights(detector)
+    check_count(chunk, "chunk")
+    weights, count = detector.fingerprint, len(rendered)
     about = hashlib.sha256(f"{rendered.fingerprint} {weights}".encode()).hexdigest()[:24]
-    file = cache_folder() / "detected" / f"{about}.safetensors"
-    if cache and file.exists():
-        kept, _ = load_tensors(file)
-    else:
-        check_count(chunk, "chunk")
-        parts = [detector.read(rendered.images[i : i + chunk], chunk) for i in range(0, len(rendered), chunk)]
-        kept = {
-            "maps": torch.cat([(255 * maps).round().to(torch.uint8).cpu() for maps, _ in parts]),
-            "features": torch.cat([features.cpu() for _, features in parts]),
-        }
-        if cache:
-            save_tensors(file, kept, {"images": rendered.fingerprint, "detector": weights})
-    return DetectedImages(rendered, kept["maps"], kept["features"], weights)
+    folder = cache_folder() / "detected" / about if cache else None
+    shards = -(-count // _SHARD)
+    workers = min(shards, check_count(workers or os.cpu_count() or 1, "workers"))
+    detectors, rows = detector.twins(workers) if workers > 1 else [detector], {}
+    bar = tqdm(desc="looking", total=shards, unit="shard", disable=not wants_progress(progress))
+    for first, kept in _look_at_shards(rendered.images, detectors, chunk, folder):
+        for name, value in kept.items():
+            if name not in rows:
+                rows[name] = value.new_empty(count, *value.shape[1:])
+            rows[name][first : first + len(value)] = value
+        bar.update()
+    bar.close()
+    return DetectedImages(rendered, detector=weights, source=detector.name, **rows)
 
 # %% ../../nbs/data/16_detected.ipynb #266e29cd
 def load_rendered(
@@ -267,6 +327,16 @@ def load_detected(
     seed: int = 0,
     path: str | Path | None = None,
     progress: bool | None = None,
+    detector: str = "open",  # a name for `vision.by_name.load_crop_detector`
 ) -> DetectedImages:
-    "`load_rendered`, seen by the detector that ships with the package."
-    return detect_all(load_rendered(name, split, size, seed, path, progress=progress), load_detector())
+    """`load_rendered`, seen by a detector that ships with the package.
+
+    Test images in which it finds nobody are left out, for models refuse them; in training these do not count. Raises
+    what `load_rendered`, `load_crop_detector` and `detect_all` raise, and `NoPersonError` where nothing is left.
+    """
+    looking = load_crop_detector(detector)
+    seen = detect_all(load_rendered(name, split, size, seed, path, progress=progress), looking, progress=progress)
+    found = seen.found
+    if not found.any():
+        raise NoPersonError(f"detector: expected people whom {detector} finds, got {len(seen)} pictures without any")
+    return seen if split != "test" or found.all() else seen[found]

@@ -6,9 +6,11 @@
 __all__ = ['bone_angles', 'load_motions']
 
 # %% ../../nbs/data/13_motions.ipynb #08311494
+import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 import roma
@@ -216,21 +218,56 @@ def _load_captured(path: Path, body: Body) -> Motions:
     return Motions(retarget(local, frames.poses, body), frames.poses, frames.action, frames.subject, frames.clip)
 
 
+_BODY_SOURCES = {  # data sets of SMPL's parameters → who reads them
+    "amass": "probpose.data.amass:amass_motions",
+    "bedlam": "probpose.data.bedlam:bedlam_bodies",
+    "pw3d": "probpose.data.pw3d:pw3d_bodies",
+}
+
+_JOINT_SOURCES = ("h36m", "mpi_inf_3dhp", "agora", "emdb")  # licensed data sets of joints, or of other bodies
+
+
+def _load_licensed_joints(name: str, split: str, size: int | None, path: str | Path | None, body: Body) -> Motions:
+    "Postures of a body whose bones point where a data set's joints are; raises `DataFileError`."
+    from probpose.data.licensed import read_licensed
+
+    frames = read_licensed(name, split, path)
+    frames = frames[choose_evenly(len(frames), size)]
+    world = frames.camera.to_world(frames.poses)
+    return Motions(rotations_from_poses(world, body), world, frames.action, frames.subject, frames.clip)
+
+
+def _load_posed(name: str, split: str, path: str | Path | None, body: Body | None) -> Motions:
+    "Postures of a data set of SMPL's parameters; raises `DataFileError`."
+    from probpose.data.captured import join_frames
+
+    given, read = path if path is not None else os.environ.get(f"PROBPOSE_{name.upper()}"), _BODY_SOURCES[name]
+    if not given:
+        raise DataFileError(f"{name}: expected its path, got none; pass path= or set PROBPOSE_{name.upper()}")
+    found = resolve_name(read)(given, split, body)
+    return found if isinstance(found, Motions) else join_frames([people.motions() for people in found])
+
+
 def load_motions(
-    name: str = "synthetic",  # "synthetic", "everyday" or "cmu"
+    name: str = "synthetic",  # "synthetic", "everyday", "cmu", "amass", or a licensed data set such as "h36m"
     split: str = "train",  # "train" or "test"
     size: int | None = None,  # how many, spread evenly; None for all
     seed: int = 0,  # of the synthetic people's motion
-    path: str | Path | None = None,  # where the CMU files are; None for PROBPOSE_CMU
+    path: str | Path | None = None,  # where the files are; None for PROBPOSE_CMU, PROBPOSE_AMASS, …
     body: Body | None = None,  # whose rotations; None: the open body
 ) -> Motions:
     """Postures of one split.
 
     Subjects of the two splits differ. Raises `UnknownNameError`, `DataFileError`, `ConfigError`.
     """
-    choose(name, ("synthetic", "everyday", "cmu"), "source of motions")
+    choose(name, ("synthetic", "everyday", "cmu", *_BODY_SOURCES, *_JOINT_SOURCES), "source of motions")
     choose(split, ("train", "test"), "split")
+    if name in _BODY_SOURCES:
+        posed = _load_posed(name, split, path, body)
+        return posed[choose_evenly(len(posed), size)]
     body = body if body is not None else load_body()
+    if name in _JOINT_SOURCES:
+        return _load_licensed_joints(name, split, size, path, body)
     found = find_cmu(path) if name == "cmu" else None
     if found is not None and found.name == FILE_NAME and found.with_name(_ROTATIONS_NAME).is_file():
         captured = _load_captured(found, body)

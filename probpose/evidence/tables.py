@@ -8,7 +8,6 @@ __all__ = ['read_csv_table', 'is_deeplabcut', 'read_deeplabcut_csv', 'read_deepl
 # %% ../../nbs/evidence/11_tables.ipynb #4bc08bb9
 import csv
 import io
-import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from ..core.errors import ConfigError, DataFileError, SkeletonError
 from ..core.optional import import_optional
+from ..core.unpickling import read_archive, unpickle
 from .files import named_array, read_file_arrays
 from .people import FileContent, Sighting, match_joints, split_points
 from .records import nest_rows, note_fields, number_names
@@ -128,41 +128,6 @@ def _from_columns(
                 people.append(Sighting(points[:, :2], scores, frames[label], who, image))
     return FileContent(people, frames.values(), name, notes=notes + more)
 
-# %% ../../nbs/evidence/11_tables.ipynb #7f86c6a8
-_ARRAY_MAKERS = frozenset(
-    {
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-        *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
-        *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
-        ("_codecs", "encode"),  # bytes of older pickles
-    }
-)
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    "Lists, dictionaries, strings, numbers and arrays; nothing else."
-
-    def find_class(self, module: str, name: str):
-        "Refuse every name that does not make an array."
-        if (module, name) not in _ARRAY_MAKERS:
-            raise DataFileError(
-                f"expected keypoints as arrays, got a pickled {module}.{name}, which is not run; write plain arrays "
-                "with numpy.savez"
-            )
-        return super().find_class(module, name)
-
-
-def _read_pickled_array(file) -> np.ndarray:
-    "An array of an open .npy file, whose objects may only be arrays, lists and dictionaries; raises `DataFileError`."
-    version = np.lib.format.read_magic(file)
-    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = header(file)
-    if dtype.hasobject:
-        return _ArrayUnpickler(file).load()
-    file.seek(0)
-    return np.lib.format.read_array(file, allow_pickle=False)
-
 # %% ../../nbs/evidence/11_tables.ipynb #9fa7924f
 def read_deeplabcut_h5(path: Path, skeleton: str | None = None) -> FileContent:
     "People of DeepLabCut's HDF5 file; raises `ConfigError` without h5py, and `DataFileError` for another layout."
@@ -181,7 +146,7 @@ def read_deeplabcut_h5(path: Path, skeleton: str | None = None) -> FileContent:
             )
         rows = group["table"][:]
         columns = group["table"].attrs["values_block_0_kind"]
-    columns = _ArrayUnpickler(io.BytesIO(bytes(columns))).load()
+    columns = unpickle(io.BytesIO(bytes(columns)), f"{path}, values_block_0_kind")
     index = rows["index"]
     names = [str(one.decode() if isinstance(one, bytes) else one) for one in index.tolist()]
     return _from_columns(
@@ -216,11 +181,10 @@ def read_labels(path: Path, skeleton: str | None = None) -> FileContent:
     return FileContent(people, [0], usual, bool(flags), shares=True, notes=list(dict.fromkeys(notes)))
 
 # %% ../../nbs/evidence/11_tables.ipynb #d0a5ab18
-def _read_videopose3d(archive: zipfile.ZipFile) -> FileContent:
+def _read_videopose3d(path: Path) -> FileContent:
     "The clips of VideoPose3D's file."
-    arrays = {name: _read_pickled_array(io.BytesIO(archive.read(name))) for name in archive.namelist()}
-    positions = arrays["positions_2d.npy"].item()
-    about = arrays["metadata.npy"].item() if "metadata.npy" in arrays else {}
+    content = read_archive(path, ["positions_2d"], ["metadata"])
+    positions, about = content["positions_2d"], content.get("metadata", {})
     clips = {
         f"{subject}/{action}/{camera}": clip
         for subject, actions in positions.items()
@@ -242,9 +206,9 @@ def read_arrays(path: Path, skeleton: str | None = None) -> FileContent:
     names = []
     if path.suffix == ".npz" and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            if "positions_2d.npy" in archive.namelist():
-                return _read_videopose3d(archive)
             names = archive.namelist()
+        if "positions_2d.npy" in names:
+            return _read_videopose3d(path)
     people = None
     if "person.npy" in names:
         with np.load(path, allow_pickle=False) as file:

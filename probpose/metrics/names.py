@@ -58,6 +58,7 @@ METRICS = {
     "distance_2d": Metric("2D distance", "cells", True, 2),
     "bone_angle_median": Metric("median angle of bones", "°", True, 2),
     "bone_angle_p95": Metric("95 % of the angles of bones", "°"),
+    "shape_error": Metric("error of the shape's numbers", "", True, 3),
     "visibility_agreement": Metric("visibility told rightly", "%", False),
     "error_box": Metric("2D error", "% of the box", True, 1),
     "reprojection": Metric("distance of a view from the point", "px"),

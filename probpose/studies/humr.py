@@ -30,6 +30,7 @@ from ..models.humr.hypotheses import BodyHypotheses
 from ..models.humr.model import HuMR, supervision_ablation
 from ..models.humr.networks import inside_crop, inside_mask, pack_masks
 from ..models.humr.prohmr import ProHMR, ProHMRConfig, component_ablation
+from .depths import FEATURES, measure_features
 from .page import Page
 from .plans import PLANS
 from .recipe import Recipe
@@ -61,6 +62,9 @@ _SAMPLES = {
 }  # variant → hypotheses in training, z = 0 among them
 
 
+DETECTOR = "open"  # whose evidence all variants learn from
+
+
 def humr_config(
     variant: str,  # a row of Table 3 or S2, or a point of Figure S2
     tier: str,  # smoke, laptop or full
@@ -68,6 +72,7 @@ def humr_config(
 ) -> HuMRConfig:
     "The settings of a variant; raises `UnknownNameError`."
     choose(variant, (*_COMPONENTS, *_SUPERVISION, *_SAMPLES), "variant")
+    changes = {"detector": DETECTOR} | changes
     if variant in _COMPONENTS:
         return component_ablation(tier, **changes)[_COMPONENTS[variant]]
     if variant in _SUPERVISION:
@@ -165,16 +170,18 @@ class HuMRRecipe(Recipe):
     "The recipe of the HuMR chapter: Tables 1 to 3, S1 and S2, Figures S1 and S2 of Wehrbein et al. 2025."
 
     chapter = "humr"
-    variants = (*_COMPONENTS, *_SUPERVISION, *_SAMPLES)
+    variants = (*_COMPONENTS, *_SUPERVISION, *_SAMPLES, *FEATURES)
 
-    def _images(self, run: Runner, split: str, dataset: str, size: int, seed: int = 0) -> DetectedImages:
-        path = run.path if dataset == "cmu" else None
-        return load_detected(dataset, split, size, seed, path, progress=run.progress)
+    def _images(
+        self, run: Runner, split: str, dataset: str, size: int, seed: int = 0, detector: str = DETECTOR
+    ) -> DetectedImages:
+        path = run.path if dataset == run.dataset else None
+        return load_detected(dataset, split, size, seed, path, run.progress, detector)
 
-    def load_frames(self, run: Runner, split: str) -> DetectedImages:
-        "Images of a split, as the packaged detector sees them."
+    def load_frames(self, run: Runner, split: str, detector: str = DETECTOR) -> DetectedImages:
+        "Images of a split, as a packaged detector sees them."
         size = run.plan.train_frames if split == "train" else run.plan.test_frames
-        return self._images(run, split, run.dataset, size)
+        return self._images(run, split, run.dataset, size, detector=detector)
 
     def load_transfer(self, run: Runner) -> DetectedImages:
         "Images of people who move otherwise: synthetic motions, in scenes of another seed."
@@ -185,12 +192,31 @@ class HuMRRecipe(Recipe):
         return run.test_data if run.worth_showing else self._images(run, "test", run.dataset, 48)
 
     def untrained(self, run: Runner, variant: str) -> HuMR:
-        "A variant before its training."
+        "A variant before its training; raises `ConfigError` for a comparison of features."
+        if variant in FEATURES:
+            return super().untrained(run, variant)
         config = humr_config(variant, run.tier, seed=run.seed)
         return ProHMR(config) if isinstance(config, ProHMRConfig) else HuMR(config)
 
-    def measure(self, run: Runner, variant: str, model: HuMR) -> tuple[list[dict], dict]:
+    def settings(self, run: Runner, variant: str) -> dict:
+        "Everything that was set for a variant."
+        return {"features": FEATURES[variant]} if variant in FEATURES else super().settings(run, variant)
+
+    def model(self, run: Runner, variant: str) -> HuMR | None:
+        "The trained model; None for a comparison of features."
+        return None if variant in FEATURES else super().model(run, variant)
+
+    def _seen(self, run: Runner, split: str, detector: str) -> DetectedImages:
+        "The images of a split as some detector sees them."
+        if detector == DETECTOR:
+            return run.train_data if split == "train" else run.test_data
+        return run.remember(f"{split} {detector}", lambda: self.load_frames(run, split, detector))
+
+    def measure(self, run: Runner, variant: str, model: HuMR | None) -> tuple[list[dict], dict]:
         "Records of one variant; for the full one also its long curve."
+        if variant in FEATURES:
+            train, test = (self._seen(run, split, FEATURES[variant][0]) for split in ("train", "test"))
+            return measure_features(variant, train, test), {}
         records = []
         for subset, data in {"all": run.test_data, "transfer": run.transfer_data}.items():
             records += self._accuracy(run, variant, model, data, subset)

@@ -136,9 +136,8 @@ class OpenWorldRecipe(Recipe):
 
     def load_frames(self, run: Runner, split: str) -> RenderedDataset:
         "Rendered images of a split."
-        path = run.path if run.dataset == "cmu" else None
         size = run.plan.train_frames if split == "train" else run.plan.test_frames
-        return load_rendered(run.dataset, split, size, path=path, progress=run.progress)
+        return load_rendered(run.dataset, split, size, path=run.path, progress=run.progress)
 
     def load_exhibits(self, run: Runner) -> RenderedDataset:
         "Test images for pictures: enough to choose from."

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ConfigError
 from ..data import load
+from ..data.dataset import PoseDataset
 from ..models.pretrained import load_pretrained
 from .plans import STUDIES, study_plan
 from ..training.specs import TrainingConfig
@@ -56,7 +57,8 @@ class Recipe(ABC):
     def load_exhibits(self, run: "Runner") -> Any:
         "Test frames for pictures: a few hundred, also at the smoke tier."
         enough = len(run.test_data) >= 400
-        return run.test_data if enough else load(run.dataset, split="test", size=400, path=run.path)
+        frames = run.test_data if enough else load(run.dataset, split="test", size=400, path=run.path)
+        return frames.with_beliefs() if isinstance(frames, PoseDataset) else frames
 
     def frames(self, run: "Runner", variant: str) -> Any:
         "What a variant learns from."

@@ -77,7 +77,7 @@ def load_world(
 ) -> PoseDataset | DetectedPoses:
     "The people of a world, all complete."
     postures = world.postures or run.dataset
-    path = run.path if postures == "cmu" else None
+    path = run.path if postures == run.dataset else None
     if world.cameras is None:
         pictures = world.size if most is None else min(world.size, max(8, most // 8))
         return load_photographed(postures, split, pictures, world.seed, path, progress=run.progress)
@@ -260,7 +260,7 @@ def release_maps(
         if world.cameras is None:
             postures = world.postures or run.dataset
             most = world.size if run.plan.train_frames is None else max(8, run.plan.train_frames // 8)
-            source = run.path if postures == "cmu" else None
+            source = run.path if postures == run.dataset else None
             drawn, places, _ = load_seen(postures, "train", most, world.seed, source, run.progress)
             maps.append(drawn)
             truth.append(places)
@@ -287,7 +287,7 @@ def _measure_maps(run: Runner) -> tuple[list[dict], dict]:
         if world.cameras is None:
             postures = world.postures or run.dataset
             size = max(8, run.plan.transfer_frames // 5)
-            path = run.path if postures == "cmu" else None
+            path = run.path if postures == run.dataset else None
             found = load_seen(postures, "test", size, world.seed, path, run.progress)
             for kept, part in zip((maps, truth, visible), found):
                 kept.append(part)

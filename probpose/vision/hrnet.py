@@ -7,6 +7,7 @@ __all__ = ['HeatmapDetectorConfig', 'HeatmapDetector', 'load_detector']
 
 # %% ../../nbs/vision/04_hrnet.ipynb #f6ff7a91
 import dataclasses
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from ..evidence.gaussians import SIGMA_GT
 from ..geometry.crops import Crop
 from ..geometry.rotations import pack_rotations
 from ..geometry.skeletons import POINTS, point_order
-from .detections import ImageDetections, image_detections
+from .detections import CropAnswers, CropDetector, ImageDetections, image_detections
 from .pictures import PictureTransform, as_pictures, change_light, heatmap_targets, mirrored_rotations
 
 # %% ../../nbs/vision/04_hrnet.ipynb #59e61a16
@@ -145,13 +146,15 @@ def _rise_and_fall(done: float) -> float:
     return max(0.02, done / 0.03) if done < 0.03 else 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (done - 0.03) / 0.97))
 
 # %% ../../nbs/vision/04_hrnet.ipynb #bbc8599d
-class HeatmapDetector(nn.Module):
+class HeatmapDetector(nn.Module, CropDetector):
     """One map per joint from a picture of a person: an HRNet (Sun et al., CVPR 2019) with a light head.
 
     `training.loop.train(HeatmapDetector(), data)` trains it on batches of `images`, `keypoints_true`, `rotations` and
     `betas`, see `training_step`.
     Raises `ConfigError` without timm. The first weights depend on `config.seed` alone.
     """
+
+    name = "open"
 
     def __init__(self, config: HeatmapDetectorConfig | None = None):
         super().__init__()
@@ -219,6 +222,10 @@ class HeatmapDetector(nn.Module):
         maps, features = (torch.cat(parts).contiguous() for parts in zip(*rows))
         return maps.masked_fill_(maps < floor, 0.0).clamp_(max=1.0), features
 
+    def look(self, images: Tensor) -> CropAnswers:
+        "Maps of the 21 `POINTS` and features; raises as `maps` does."
+        return CropAnswers(*self.read(images, max(1, len(images))))
+
     def maps(
         self,
         images: Tensor,  # (B, S, S, 3) uint8, or (B, 3, S, S) in [0, 1]; S a multiple of the input size, as 256
@@ -249,9 +256,22 @@ class HeatmapDetector(nn.Module):
         """
         order = point_order(skeleton)
         maps, features = self.read(images, chunk)
-        return image_detections(maps[:, order], None, features, box, crop, skeleton)
+        return image_detections(maps[:, order], None, features, box, crop, skeleton, self.name)
 
     # --- keeping weights ---
+
+    @property
+    def map_size(self) -> int:
+        "Cells along a side of the maps."
+        return self.config.map_size
+
+    @property
+    def fingerprint(self) -> str:
+        "SHA-256 of weights and settings."
+        total = hashlib.sha256(repr(self.config).encode())
+        for name, value in sorted(self.inference_state().items()):
+            total.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+        return total.hexdigest()
 
     def inference_state(self) -> dict[str, Tensor]:
         "The weights needed to read pictures, without the auxiliary head."

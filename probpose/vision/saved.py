@@ -17,8 +17,7 @@ from ..evidence.detections import with_batch
 from ..evidence.files import named_array, read_file_arrays
 from ..evidence.maps import check_heatmaps, check_map_values
 from ..geometry.crops import Crop
-from .detections import ImageDetections, image_detections
-from .hrnet import HeatmapDetector
+from .detections import CropDetector, ImageDetections, image_detections
 from .vitpose import square_maps
 
 # %% ../../nbs/vision/06_saved.ipynb #27337f16
@@ -57,7 +56,7 @@ class SavedHeatmaps:
     def __init__(
         self,
         path: str | Path,  # the file
-        features: HeatmapDetector | None = None,  # where features come from, if pictures are given to `detect`
+        features: CropDetector | None = None,  # where features come from, if pictures are given to `detect`
         unbiased: bool = False,  # the maps' corner centres lie on the picture's corner centres, see `square_maps`
     ):
         self.path, self.features = Path(path), features
@@ -90,5 +89,8 @@ class SavedHeatmaps:
             raise ConfigError(
                 f"{self.path}: expected one picture for each of the {len(self)} sets of maps, got {len(images)}"
             )
-        features = None if images is None or self.features is None else self.features.features_of(images)
-        return image_detections(self.maps, self.peaks, features, self.box if box is None else box, crop, "coco_17")
+        features, source = None, ""
+        if images is not None and self.features is not None:
+            features, source = self.features.features_of(images), self.features.name
+        box = self.box if box is None else box
+        return image_detections(self.maps, self.peaks, features, box, crop, "coco_17", source)

@@ -19,8 +19,7 @@ from ..core.optional import import_optional, import_torchvision_users
 from ..evidence.detections import with_batch
 from ..evidence.maps import check_heatmaps
 from ..geometry.crops import Crop
-from .detections import ImageDetections, image_detections
-from .hrnet import HeatmapDetector
+from .detections import CropDetector, ImageDetections, image_detections
 from .images import bilinear_weights
 from .pictures import as_pictures
 
@@ -95,7 +94,7 @@ class VitPoseDetector:
     def __init__(
         self,
         weights: str | Path | nn.Module,  # a folder, a name in the local cache, or the model itself
-        features: HeatmapDetector | None = None,  # where features come from; None: there are none
+        features: CropDetector | None = None,  # where features come from; None: there are none
         whole: bool = False,  # show ViTPose the whole crop, shrunk, instead of its middle three quarters
         device: str | torch.device = "auto",  # where the model computes
     ):
@@ -138,5 +137,7 @@ class VitPoseDetector:
                 ]
             )
         maps = square_maps(raw.clamp(0, 1), self.whole, unbiased=True)
-        features = None if self.features is None else self.features.features_of(images)
-        return image_detections(maps, raw.amax((-1, -2)), features, box, crop, "coco_17")
+        features, source = (
+            (None, "") if self.features is None else (self.features.features_of(images), self.features.name)
+        )
+        return image_detections(maps, raw.amax((-1, -2)), features, box, crop, "coco_17", source)

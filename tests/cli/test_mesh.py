@@ -1,6 +1,7 @@
 """`probpose mesh`: from a photograph to files with bodies, and from a mistake to one sentence."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ PERSON = torch.tensor([300.0, 250.0]) + 150 * rest_pose("coco_17")[:, :2]
 class Seer(torch.nn.Module):
     "A detector that finds a person standing in the middle of every crop."
 
+    name = "open"
+
     def __init__(self):
         super().__init__()
         self.seen = []
@@ -42,7 +45,7 @@ class Seer(torch.nn.Module):
 @pytest.fixture(autouse=True)
 def seer(monkeypatch):
     made = Seer()
-    monkeypatch.setattr("probpose.vision.hrnet.load_detector", lambda *_, **__: made)
+    monkeypatch.setattr("probpose.vision.by_name.load_crop_detector", lambda *_, **__: made)
     return made
 
 
@@ -298,3 +301,34 @@ def test_other_formats_of_keypoints_and_other_images(photograph, weights, tmp_pa
     )
     assert done.exit_code == 0 and "1 of 2 people belong to other images" in done.output, done.output
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"person_00.npz", "person_00.glb"}
+
+
+def test_weights_decide_who_looks(photograph, keypoints, weights, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("probpose.vision.by_name.load_crop_detector", lambda name: asked.append(name) or Seer())
+    other = HuMR(HuMRConfig.for_tier("smoke", detector="blazepose", features=FEATURES)).save_pretrained(tmp_path / "w")
+    for folder in (weights, other):
+        done = run(photograph, keypoints=keypoints, weights=folder, hypotheses=1, out=tmp_path / "out")
+        assert (done.exit_code == 0) == (folder == weights), done.output
+    assert asked == ["open", "blazepose"] and "expected those of the detector 'blazepose'" in done.output
+
+
+def test_blazepose_finds_people(rendered, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    from probpose.vision.crops import BlazePoseCrops
+
+    detector = BlazePoseCrops()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("probpose.vision.by_name.load_crop_detector", lambda name: detector)
+        folder = HuMR(HuMRConfig.for_tier("smoke", detector="blazepose")).save_pretrained(tmp_path / "weights")
+        two = torch.cat([rendered[0][0][:, 100:-100], rendered[0][1][:, 100:-100]], 1)
+        Image.fromarray(two.numpy()).save(tmp_path / "two.png")
+        options = dict(weights=folder, hypotheses=2, format="obj")
+        done = run(tmp_path / "two.png", out=tmp_path / "out", **options)
+        assert done.exit_code == 0 and len(list((tmp_path / "out").glob("*.npz"))) == 2, done.output
+        boxed = run(tmp_path / "two.png", box="156,256,460", out=tmp_path / "boxed", **options)
+        assert boxed.exit_code == 0, boxed.output
+        assert np.load(tmp_path / "boxed/person_00.npz")["box"][2] == pytest.approx(460 / math.hypot(624, 512))
+        Image.new("RGB", (300, 200), "grey").save(tmp_path / "grey.png")
+        assert refused(run(tmp_path / "grey.png", out=tmp_path / "none", **options), "nobody", "Error")
+    assert not (tmp_path / "none").exists()

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from probpose.core.errors import ConfigError, DataFileError, UnknownNameError
-from probpose.data import LICENSED, load
+from probpose.data import load
 from probpose.data.activities import ACTIVITIES
 from probpose.data.frames import choose_evenly
+from probpose.data.licensed import LICENSED
 from probpose.data.synthetic import SPLITS
 
 
@@ -39,9 +40,15 @@ def test_the_hard_split_is_the_hard_part_of_the_test_split(monkeypatch):
 
 
 @pytest.mark.parametrize("name", LICENSED)
-def test_licensed_data_are_named_not_served(name):
-    with pytest.raises(DataFileError, match="licensed"):
-        load(name)
+def test_licensed_data_say_where_to_get_them(name, monkeypatch, tmp_path):
+    monkeypatch.delenv(f"PROBPOSE_{name.upper()}", raising=False)
+    with pytest.raises(DataFileError, match=f"licensed.*{LICENSED[name].site}.*PROBPOSE_{name.upper()}"):
+        load(name, split=LICENSED[name].splits[-1])
+    with pytest.raises(DataFileError, match=LICENSED[name].site):
+        load(name, split=LICENSED[name].splits[-1], path=tmp_path)
+    monkeypatch.setenv(f"PROBPOSE_{name.upper()}", str(tmp_path / "none"))
+    with pytest.raises(DataFileError, match="none"):
+        load(name, split=LICENSED[name].splits[-1])
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from probpose.core.errors import ConfigError, UnknownNameError
-from probpose.data.detected import DetectedImages, detect_all, load_rendered
+from probpose.core.errors import ConfigError, DegeneratePoseError, NoPersonError, UnknownNameError
+from probpose.data import detected
+from probpose.data.detected import DetectedImages, detect_all, load_detected, load_rendered
 from probpose.data.rendered import unpack_mask
 from probpose.geometry.conversions import convert
 from probpose.geometry.skeletons import H36M_17, MPII_16
@@ -14,6 +15,8 @@ from probpose.models.diffpose.config import diffpose_config
 from probpose.models.diffpose.model import DiffPose
 from probpose.models.humr.config import HuMRConfig
 from probpose.models.humr.model import HuMR
+from probpose.vision.crops import BlazePoseCrops
+from probpose.vision.detections import CropAnswers
 from probpose.vision.hrnet import HeatmapDetector, HeatmapDetectorConfig
 
 pytest.importorskip("warp")
@@ -88,7 +91,7 @@ def test_models_of_poses_and_of_bodies_take_it(seen):
 
 def test_bad_arguments(detector):
     with pytest.raises(UnknownNameError, match="synthetic"):
-        load_rendered("bedlam", "test", 3)
+        load_rendered("coco", "test", 3)
     with pytest.raises(ConfigError, match="size"):
         load_rendered("synthetic", "test", 0)
     with pytest.raises(ConfigError, match="chunk"):
@@ -106,3 +109,134 @@ def test_other_pictures_are_looked_at_anew(detector):
     data = load_rendered("synthetic", "test", 3)
     first, darker = (detect_all(part, detector) for part in (data, dataclasses.replace(data, images=data.images // 3)))
     assert not torch.equal(first.maps, darker.maps)
+
+
+@pytest.fixture(scope="module")
+def photographic():
+    pytest.importorskip("ai_edge_litert")
+    return BlazePoseCrops(threads=1)
+
+
+def same(one: DetectedImages, other: DetectedImages) -> bool:
+    names = ("maps", "features", "missing", "seen", "inner")
+    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in names)
+
+
+def test_blazepose_tells_more_and_is_kept(photographic, monkeypatch):
+    rendered = load_rendered("synthetic", "test", 3)
+    fresh, first = detect_all(rendered, photographic, cache=False), detect_all(rendered, photographic)
+    direct = photographic.detect(rendered.images, box=rendered.box)
+    monkeypatch.setattr(BlazePoseCrops, "look", lambda *_: pytest.fail("looked again"))
+    again = detect_all(rendered, photographic)
+    assert same(fresh, first) and same(first, again) and again.source == "blazepose" and again.maps.shape[1] == 17
+    evidence = again.detections()
+    assert (evidence.heatmaps - direct.heatmaps).abs().max() <= 0.5 / 255 + 1e-6
+    assert evidence.detector == "blazepose" and torch.equal(evidence.features, direct.features)
+    assert torch.equal(evidence.missing, direct.missing) and torch.equal(evidence.mask, direct.mask)
+    assert (evidence.keypoints - direct.keypoints).norm(dim=-1).median() < 1 and torch.equal(evidence.box, rendered.box)
+    part = again[[2, 0]]
+    assert torch.equal(part.detections().mask, direct.mask[[2, 0]]) and torch.equal(part.inner, again.inner[[2, 0]])
+    assert again.fingerprint not in (detect_all(rendered, HeatmapDetector(), cache=False).fingerprint, part.fingerprint)
+    with pytest.raises(ConfigError, match="load_photographed"):
+        again.poses_seen()
+
+
+def test_the_mask_is_the_persons(photographic):
+    rendered = load_rendered("synthetic", "test", 3)
+    seen, true = detect_all(rendered, photographic).detections().mask, rendered.batch(torch.arange(3)).person
+    overlap = (seen & true).flatten(1).sum(1) / (seen | true).flatten(1).sum(1)
+    assert overlap.median() > 0.6
+
+
+class Counting(HeatmapDetector):
+    "Answers with what it has counted so far, and may stop working."
+
+    def __init__(self, most=10**9, copies=None):
+        super().__init__(HeatmapDetectorConfig(auxiliary=0.0))
+        self.most, self.looked, self.copies = most, [], copies
+
+    @property
+    def fingerprint(self):
+        return "counting"
+
+    def look(self, images):
+        if len(self.looked) == self.most:
+            raise KeyboardInterrupt
+        self.looked.append(len(images))
+        return CropAnswers(torch.full((len(images), 17, 64, 64), images[0, 0, 0, 0] / 255), images.float().mean((1, 2)))
+
+    def twins(self, count):
+        return [self] if self.copies is None else self.copies[:count]
+
+
+def test_an_interrupted_look_goes_on_with_what_is_left(monkeypatch, tmp_path):
+    rendered = load_rendered("synthetic", "test", 5)
+    monkeypatch.setattr(detected, "_SHARD", 2)
+    monkeypatch.setenv("PROBPOSE_CACHE", str(tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        detect_all(rendered, Counting(2), workers=1)
+    rest = Counting()
+    whole = detect_all(rendered, rest, workers=1)
+    assert rest.looked == [1] and torch.allclose(whole.features, rendered.images.float().mean((1, 2)))
+    assert torch.equal(whole.maps[:, 0, 0, 0], rendered.images[[0, 0, 2, 2, 4], 0, 0, 0])
+    (damaged,) = tmp_path.glob("detected/*/shard-00002.safetensors")
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    mended = Counting()
+    assert torch.equal(detect_all(rendered, mended, workers=1).maps, whole.maps) and mended.looked == [1]
+
+
+def test_twins_share_the_work(monkeypatch):
+    monkeypatch.setattr(detected, "_SHARD", 2)
+    rendered = load_rendered("synthetic", "test", 5)
+    copies = [Counting(), Counting()]
+    shared = detect_all(rendered, Counting(copies=copies), workers=2, cache=False)
+    alone = detect_all(rendered, Counting(), workers=1, cache=False)
+    assert torch.equal(shared.maps, alone.maps) and sum(map(sum, (copy.looked for copy in copies))) == 5
+    with pytest.raises(ConfigError, match="workers"):
+        detect_all(rendered, Counting(), workers=-1)
+
+
+def test_twins_of_blazepose_give_the_same(photographic, monkeypatch):
+    monkeypatch.setattr(detected, "_SHARD", 2)
+    rendered = load_rendered("synthetic", "test", 3)
+    shared = detect_all(rendered, photographic, cache=False, workers=2)
+    assert same(shared, detect_all(rendered, photographic, cache=False, workers=1))
+
+
+def test_whoever_is_not_found_is_left_out_of_tests_alone(monkeypatch):
+    class Blind(Counting):
+        def look(self, images):
+            answers = super().look(images)
+            answers.maps[0] = 0
+            return answers
+
+    monkeypatch.setattr(detected, "load_crop_detector", lambda name: Blind())
+    test, train = (load_detected("synthetic", split, 3, detector="blind") for split in ("test", "train"))
+    assert len(test) == 2 and len(train) == 3 and train.found.tolist() == [False, True, True]
+    assert torch.equal(test.rendered.betas, load_rendered("synthetic", "test", 3).betas[1:])
+    humr = HuMR(HuMRConfig.for_tier("smoke", features=3))
+    assert humr.prepare(train).tensors["kept"].tolist()[0] is False
+    with pytest.raises(DegeneratePoseError, match="crop 0"):
+        humr.mode(train.detections())
+    with pytest.raises(DegeneratePoseError, match="nobody"):
+        humr.prepare(train[:1])
+    monkeypatch.setattr(
+        Counting, "look", lambda self, images: CropAnswers(torch.zeros(len(images), 17, 64, 64), images)
+    )
+    monkeypatch.setattr(Blind, "fingerprint", "blind")
+    with pytest.raises(NoPersonError, match="blind"):
+        load_detected("synthetic", "test", 3, detector="blind")
+
+
+def test_models_refuse_the_evidence_of_another_detector(photographic):
+    data = detect_all(load_rendered("synthetic", "test", 3), photographic)
+    own = HuMR(HuMRConfig.for_tier("smoke", detector="blazepose"))
+    loss = own.training_step(data.batch(torch.arange(3)), generator=torch.Generator().manual_seed(0))["loss"]
+    assert loss.isfinite() and own.hypotheses(data.detections(), 2).points().shape == (2, 3, 17, 3)
+    for settings in ({}, {"features": data.features.shape[1]}):
+        other = HuMR(HuMRConfig.for_tier("smoke", **settings))
+        for call in (other.mode, lambda _: other.prepare(data)):
+            with pytest.raises(ConfigError, match="'open'.*'blazepose'"):
+                call(data.detections())
+    with pytest.raises(UnknownNameError, match="blazepose"):
+        load_detected("synthetic", "test", 3, detector="vitpose")

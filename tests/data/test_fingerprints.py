@@ -10,21 +10,52 @@ from probpose.data import load
 from probpose.data.dataset import WORKING_MODULES as DATASET_MODULES
 from probpose.data.rendered import WORKING_MODULES as RENDERED_MODULES
 
-SYNTHETIC = {
-    "test": "8d24cfd21389be7559ac69acfb17d89e440743414c8c56522449fa628e3d8f88",
-    "train": "8f53b7f25e354bf558d475da07462bac6629c9e9361564e0af657c126cf0c410",
+SYNTHETIC = {  # mean, standard deviation and two numbers of each tensor; their last digits differ by processor
+    "test": {
+        "poses": [-0.04182, 0.30591, 0.42707, -0.37644],
+        "root": [1.75103, 2.54097, -0.3134, 0.01728],
+        "keypoints_true": [29.70625, 12.42547, 31.61742, 15.32079],
+        "keypoints": [29.69434, 12.39976, 32.0, 15.0],
+        "scores": [0.90894, 0.14561, 0.95221, 0.97038],
+    },
+    "train": {
+        "poses": [-0.04381, 0.30207, 0.40814, -0.59916],
+        "root": [1.75103, 2.54097, -0.3134, 0.01728],
+        "keypoints_true": [30.08555, 12.32428, 30.61772, 16.65918],
+        "keypoints": [30.11328, 12.32383, 31.0, 17.0],
+        "scores": [0.90666, 0.14725, 0.93947, 0.96337],
+    },
 }
-CMU_TEST = "7286f477b037259161e3f90219904f5c4775f10fc45816bee3867126312ab158"
-HELPERS = {"core.checks", "core.errors", "core.optional", "core.storage"}  # they refuse and store, and change nothing
+CMU_TEST = {
+    "poses": [-0.04043, 0.28563, 0.35894, -0.21528],
+    "root": [1.75103, 2.54097, -0.3134, 0.01728],
+    "keypoints_true": [30.0305, 12.06744, 31.66837, 15.25149],
+    "keypoints": [30.07275, 11.9873, 32.0, 15.0],
+    "scores": [0.90569, 0.14899, 0.95289, 0.95295],
+}
+HELPERS = {
+    "core.checks",
+    "core.errors",
+    "core.optional",
+    "core.storage",
+    "core.unpickling",
+}  # refuse and read
+
+
+def check_numbers(data, numbers):
+    for name, kept in numbers.items():
+        values = getattr(data if name in ("poses", "root", "keypoints_true") else data.detections, name)
+        some = [values.mean(), values.std(), values.flatten()[7], values.flatten()[-5]]
+        assert [float(value) for value in some] == pytest.approx(kept, rel=1e-4, abs=2e-4), name
 
 
 @pytest.mark.parametrize("split", SYNTHETIC)
 def test_synthetic_people_are_those_of_the_results(split):
-    assert load("synthetic", split=split, size=64, cache=False).fingerprint == SYNTHETIC[split]
+    check_numbers(load("synthetic", split=split, size=64, cache=False), SYNTHETIC[split])
 
 
 def test_captured_people_are_those_of_the_results(cmu_path):
-    assert load("cmu", split="test", size=64, path=cmu_path, cache=False).fingerprint == CMU_TEST
+    check_numbers(load("cmu", split="test", size=64, path=cmu_path, cache=False), CMU_TEST)
 
 
 def imported_modules(module):

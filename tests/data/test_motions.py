@@ -127,7 +127,7 @@ def test_bad_arguments(body):
     with pytest.raises(ShapeError, match="4, 22, 3, 3"):
         retarget(turns[:3], poses, body)
     with pytest.raises(UnknownNameError, match="synthetic"):
-        load_motions("amass")
+        load_motions("totalcapture")
     with pytest.raises(ConfigError, match="size"):
         load_motions("synthetic", size=10**9)
 

@@ -1,4 +1,4 @@
-"""What the package and its extras `mesh` and `photo` install is free for every use.
+"""What the package and its extras `mesh`, `photo` and `data` install is free for every use.
 
 The licences are those that the packages behind them state in their metadata. One that is not on the list below is
 refused until somebody has read it: it may only be new, or forbid what people do with poses for a living.
@@ -59,7 +59,8 @@ def statements(metadata: Message) -> list[str]:
         return [metadata["License-Expression"]]
     field = (metadata.get("License") or "").strip()
     classifiers = [c.split(" :: ")[-1] for c in metadata.get_all("Classifier", []) if c.startswith("License ::")]
-    short = [field] if field and "\n" not in field else []
+    title = field.partition("\n")[0]
+    short = [title] if title == field and field or title in SPELLINGS else []  # of a whole text its title, where known
     return [SPELLINGS.get(text, text) for text in short + classifiers]
 
 
@@ -104,7 +105,7 @@ def installed_with(key: str) -> dict[str, Distribution]:
     return packages
 
 
-@pytest.mark.parametrize("key", ["requirements", "mesh_requirements", "photo_requirements"])
+@pytest.mark.parametrize("key", ["requirements", "mesh_requirements", "photo_requirements", "data_requirements"])
 def test_what_is_installed_is_free_for_every_use(key):
     packages = installed_with(key)
     refused = {name: refusal(found.metadata) for name, found in packages.items()}
@@ -119,7 +120,7 @@ def test_packages_behind_packages_are_read():
 def test_every_extra_for_users_is_read():
     "An extra that is added must be read too, unless it is for those who work on the book."
     extras = {name.removesuffix("_requirements") for name in settings() if name.endswith("_requirements")}
-    assert extras == {"mesh", "photo", "smplx", "dev", "book"}
+    assert extras == {"mesh", "photo", "data", "smplx", "dev", "book"}
 
 
 def test_smplx_is_refused():
@@ -145,6 +146,7 @@ APACHE, MIT = ("License :: OSI Approved :: Apache Software License", "License ::
         {"License_Expression": "MIT"},
         {"License_Expression": "(MIT OR GPL-3.0-only) AND Apache-2.0 WITH LLVM-exception"},
         {"License": "MPL-2.0 AND MIT"},
+        {"License": "MIT License\n\nCopyright (c) 2025"},
         {"License": "BSD", "Classifier": ["Topic :: Utilities", APACHE]},
         {"License": "Copyright (c) 2001\nRedistribution and use are permitted", "Classifier": MIT},
     ],

@@ -45,9 +45,18 @@ def test_settings_and_their_defaults(name):
     assert {field.name: repr(field.default) for field in dataclasses.fields(config)} == expected["fields"]
 
 
+def verbs(commands: dict, before: str = "") -> dict[str, list[str]]:
+    "All commands with their options, those of a group with its name before theirs."
+    found = {}
+    for name, command in commands.items():
+        inner = getattr(command, "commands", None)
+        options = sorted(option.name for option in command.params)
+        found |= verbs(inner, f"{before}{name} ") if inner else {f"{before}{name}": options}
+    return found
+
+
 def test_verbs_and_options_of_the_command_line():
-    commands = typer.main.get_command(app).commands
-    assert {name: sorted(p.name for p in command.params) for name, command in commands.items()} == SNAPSHOT["commands"]
+    assert verbs(typer.main.get_command(app).commands) == SNAPSHOT["commands"]
 
 
 def test_tags_claims_and_variables():

@@ -11,7 +11,7 @@ import probpose
 from probpose.core.errors import ConfigError, NotFiniteError, ShapeError
 from probpose.geometry.conversions import convert
 from probpose.geometry.skeletons import BLAZEPOSE_33
-from probpose.vision.blazepose import BlazePose, cut_region, detections_of, read_person, square_regions
+from probpose.vision.blazepose import INNER, BlazePose, cut_region, detections_of, read_person, square_regions
 
 SIZE = 512
 FOLDER = Path(probpose.__file__).parent / "weights" / "blazepose"
@@ -229,3 +229,13 @@ def test_large_pictures(blazepose, rendered):
     large = image.repeat_interleave(8, 0).repeat_interleave(8, 1)
     (person,) = blazepose.detect(large)
     assert errors(person, true * 8).median() < 0.04
+
+
+def test_features_only_where_asked_for(blazepose, rendered):
+    asked = BlazePose(features=True)
+    for image in rendered[0]:
+        (plain,), (told,) = blazepose.detect(image), asked.detect(image)
+        assert plain.features is None and told.features.shape == (sum(width for _, width in INNER.values()),)
+        assert torch.equal(plain.keypoints, told.keypoints) and torch.equal(plain.heatmaps, told.heatmaps)
+    alone = asked.twins(1)[0].detect(rendered[0][1])[0].features
+    assert torch.allclose(alone, told.features, atol=1e-4) and told.features.isfinite().all()

@@ -10,7 +10,7 @@ from probpose.core.batches import map_tensors
 from probpose.core.devices import make_generator
 from probpose.core.errors import ConfigError, NotFiniteError, ShapeError
 from probpose.geometry.crops import Crop
-from probpose.vision.detections import ImageDetections
+from probpose.vision.detections import ImageDetections, image_detections
 from probpose.vision.pictures import heatmap_targets
 
 
@@ -74,3 +74,18 @@ def test_from_heatmaps_reads_coco_maps():
 def test_evidence_that_is_none(change, error, words):
     with pytest.raises(error, match=words):
         dataclasses.replace(evidence(), **change)
+
+
+def test_missing_joints_and_masks():
+    maps = torch.zeros(2, 17, 64, 64)
+    maps[:, :, 20, 30] = 0.7
+    missing = torch.zeros(2, 17, dtype=torch.bool)
+    missing[1, 4] = True
+    mask = torch.ones(2, 8, 8, dtype=torch.bool)
+    seen = image_detections(maps, None, None, None, None, "coco_17", "mine", missing, mask)
+    assert seen.keypoints[1, 4].tolist() == [31.5, 31.5] and seen.scores[1, 4] == 0 and seen.detector == "mine"
+    assert (seen.keypoints[~missing] == torch.tensor([30.0, 20.0])).all() and torch.equal(seen.found, ~missing)
+    assert seen[1].mask.shape == (1, 8, 8) and seen[1].detector == "mine" and seen.to("cpu").mask.all()
+    for wrong in (mask.float(), mask[:1], mask[0]):
+        with pytest.raises(ShapeError, match="mask"):
+            image_detections(maps, None, None, None, None, "coco_17", mask=wrong)

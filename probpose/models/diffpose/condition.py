@@ -94,9 +94,11 @@ def relative_positions(
     pixels: Tensor,  # (B, n, J, 2), the arg-max first
     values: Tensor,  # (B, n, J), their heatmap values
     config: DiffPoseConfig,
-) -> Tensor:  # (B, n, J, 2), y up, in [-1, 1] where the channels are
+) -> Tensor:  # (B, n, J, 2), y up (down for "image"), in [-1, 1] where the channels are
     "Positions as the embedding sees them: relative to the arg-max pose, or to the map."
     flip = pixels.new_tensor([1.0, -1.0])
+    if config.positions == "image":
+        return 2 * pixels / config.map_size - 1
     if config.positions == "map":
         return flip * (2 * pixels / (config.map_size - 1) - 1)
     centre, scale = _pose_frame(pixels[:, 0], values[:, 0] > 0)

@@ -26,7 +26,9 @@ class DiffPoseConfig:
     likelihood: bool = True  # scale each sample by its heatmap value
     transformer: bool = True
     joint_dropout: float = 0.01  # chance that a joint's embedding is set to zero in training; the released code has 0.1
-    positions: str = "pose"  # relative to the arg-max pose, or "map": to the map, as in the released code
+    positions: str = (
+        "pose"  # relative to the arg-max pose; "map": to the map, as in the released code; "image": its pixels
+    )
     reach: float = 3.0  # the channels cover this many standard deviations of the pose to each side ("pose" only)
     redraw: bool = False  # True: new heatmap samples for every hypothesis, as in the released code
     channels: int = 64  # K, per axis
@@ -55,7 +57,7 @@ class DiffPoseConfig:
 # %% ../../../nbs/models/diffpose/01_config.ipynb #b7b06fa5
 _CHOICES = {
     "condition": ("embedding", "argmax", "samples", "heatmap"),
-    "positions": ("pose", "map"),
+    "positions": ("pose", "map", "image"),
     "schedule": SCHEDULES,
     "prediction": PREDICTIONS,
     "sampler": SAMPLERS,

@@ -41,6 +41,7 @@ class ElePoseConfig:
     hidden: int = 1024  # width of the lifting network
     shared_blocks: int = 0  # residual blocks before the branches part: 0 in the paper, 1 in the released code
     branch_blocks: int = 3  # residual blocks of each branch: 3 in the paper, 2 in the released code
+    outer_activation: bool = False  # leaky ReLU after every residual block and none before, as in the authors' weights
     depth: float = 10.0  # D, distance of the root in lengths from root to head
     bases: int = 26  # principal components; 0 for the ablation without PCA
     prior_blocks: int = 8
@@ -86,7 +87,10 @@ class ElePoseConfig:
 def released_config(
     config: ElePoseConfig,  # settings to start from
 ) -> ElePoseConfig:
-    "The same settings with the choices of the released code where it differs from the paper's text."
+    """The same settings with the choices of the released code where it differs from the paper's text.
+
+    Where its activations stand is left to `outer_activation`, which only converted weights ask for.
+    """
     return replace(config, shared_blocks=1, branch_blocks=2, prior_layers=1)
 
 # %% ../../../nbs/models/elepose/01_config.ipynb #88d6a5d9

@@ -16,16 +16,17 @@ from .config import ElePoseConfig
 
 # %% ../../../nbs/models/elepose/03_lifter.ipynb #a24c6b78
 class _Residual(nn.Module):
-    "Two linear layers with leaky ReLU and a bridge around them."
+    "Two linear layers with leaky ReLU and a bridge around them; `outer`: leaky ReLU once more after the bridge."
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, outer: bool = False):
         super().__init__()
-        self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
+        self.first, self.second, self.outer = nn.Linear(width, width), nn.Linear(width, width), outer
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + leaky_relu_(
+        y = x + leaky_relu_(
             self.second(leaky_relu_(self.first(x)))
         )  # in place: the layers' outputs are not needed again
+        return leaky_relu_(y) if self.outer else y
 
 
 class Lifter(nn.Module):
@@ -33,10 +34,10 @@ class Lifter(nn.Module):
 
     def __init__(self, config: ElePoseConfig):
         super().__init__()
-        width = config.hidden
+        width, self.outer = config.hidden, config.outer_activation
 
         def blocks(count):
-            return [_Residual(width) for _ in range(count)]
+            return [_Residual(width, self.outer) for _ in range(count)]
 
         self.entry, self.shared = nn.Linear(34, width), nn.Sequential(*blocks(config.shared_blocks))
         self.depth = nn.Sequential(*blocks(config.branch_blocks), nn.Linear(width, 17))
@@ -44,7 +45,8 @@ class Lifter(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         "What both branches start from, `(B, hidden)`."
-        return self.shared(leaky_relu_(self.entry(x)))
+        entry = self.entry(x)
+        return self.shared(entry if self.outer else leaky_relu_(entry))
 
     def offsets(self, features: Tensor) -> Tensor:
         "The depth of every joint relative to D `(B, 17)`, zero for the root."

@@ -17,14 +17,20 @@ from ...bodies.body import Body, load_body
 from ...core.batches import FeatureBatch, Prepared
 from ...core.checks import check_count
 from ...core.devices import evaluating, make_generator, seeded
-from ...core.errors import ShapeError
+from ...core.errors import DegeneratePoseError, ShapeError
 from ...distributions.flows import check_flow_output
 from ...evidence.detections import Detections
-from ...geometry.rotations import pack_rotations, unpack_rotations
 from ..diffpose.condition import EmbeddingTransformer
 from ..diffpose.config import DiffPoseConfig
 from .config import HuMRConfig, check_humr_config
-from .evidence import check_maps, condition_parts, pick_samples, pool_samples, training_features
+from probpose.models.humr.evidence import (
+    check_maps,
+    check_people,
+    condition_parts,
+    pick_samples,
+    pool_samples,
+    training_features,
+)
 from .hypotheses import BodyHypotheses
 from .networks import DIM, RotationFlow, ShapeCameraHead, project_to_crop
 from .objective import hypotheses_terms, supervised_terms, total_loss
@@ -34,8 +40,8 @@ from ...training.specs import OptimiserSpec
 # %% ../../../nbs/models/humr/06_model.ipynb #dbcc924a
 _ROWS = 16384  # bodies that are posed at a time
 _FEATURE_FIELDS = (
-    *("use_features", "use_box", "features", "betas", "pool", "least_value", "visible", "filter_distance"),
-    *("mask_grid", "mask_dilation"),
+    *("use_features", "use_box", "features", "detector", "betas", "pool", "least_value", "visible"),
+    *("filter_distance", "mask_grid", "mask_dilation", "rotation_rows"),
 )
 
 
@@ -81,12 +87,10 @@ class HuMR(PosePosterior):
                     condition_features=config.embedding_features,
                 )
                 self.embedding = EmbeddingTransformer(embedding, 17)
-            self.head = ShapeCameraHead(
-                width, config.head_hidden, config.betas, config.head_iterations, config.head_dropout
-            )
-            self.flow = RotationFlow(
-                width, config.blocks, config.hidden, config.hidden_layers, config.clamp, config.kind
-            )
+            rounds = config.head_iterations, config.head_dropout, config.head_activation, config.head_start
+            self.head = ShapeCameraHead(width, config.head_hidden, config.betas, *rounds)
+            sizes = config.blocks, config.hidden, config.hidden_layers, config.clamp, config.kind
+            self.flow = RotationFlow(width, *sizes, config.rotation_rows, config.centred)
 
     @property
     def reads_heatmaps(self) -> bool:
@@ -100,11 +104,12 @@ class HuMR(PosePosterior):
     # --- evidence ---
 
     def evidence(self, detections: Detections) -> dict[str, Tensor]:
-        """What sampling needs of detections; raises what `condition_parts` and `check_maps` raise.
+        """What sampling needs of detections; raises what `condition_parts`, `check_people` and `check_maps` raise.
 
         Heatmap samples are taken at quantiles, so that one image always has one condition.
         """
         parts, config = condition_parts(detections, self.config), self.config
+        check_people(detections)
         if self.embedding is not None:
             maps = check_maps(detections, "the embedding")
             parts |= pool_samples(maps, config.embedding_samples - 1, config.least_value)
@@ -155,14 +160,22 @@ class HuMR(PosePosterior):
         return {name: getattr(self.config, name) for name in _FEATURE_FIELDS}
 
     def prepare(self, dataset, chunk: int = 256) -> Prepared:
-        "The features of a whole data set on the model's device; one seed draws all heatmap samples."
+        """The features of a whole data set on the model's device; one seed draws all heatmap samples.
+
+        Raises `DegeneratePoseError` for one in which nobody is found at all.
+        """
         rows, source = [], None
         with torch.no_grad():
             for index in torch.arange(len(dataset)).split(chunk):
                 batch = dataset.batch(index)
                 source = source or make_generator(0, batch.detections.keypoints.device)
                 rows.append({name: value.to(self.device) for name, value in self.features(batch, source).items()})
-        return Prepared({name: torch.cat([row[name] for row in rows]) for name in rows[0]}, dataset.fingerprint)
+        tensors = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        if not (tensors["pose2d"][:, 2::3] > 0).any():
+            raise DegeneratePoseError(
+                f"data: expected people, got {len(dataset)} pictures in which the detector finds nobody; take others"
+            )
+        return Prepared(tensors, dataset.fingerprint)
 
     def draws(self, features: dict[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Tensor | None]:
         "All random numbers of one training step."
@@ -196,7 +209,7 @@ class HuMR(PosePosterior):
         betas, camera = self.head(condition, draws["dropout"])
         vectors = self.flow.draw(draws["z"], condition)
         project_all = config.random_supervision != "none" or config.weight_mask > 0
-        rotations = unpack_rotations(vectors if project_all else vectors[:1])
+        rotations = self.flow.unpack(vectors if project_all else vectors[:1])
         projected = project_to_crop(self.body.points("coco_17", rotations, betas), camera, features["box"].to(camera))
         log_prob = self.flow.log_prob(features["pose6d"].to(betas) + draws["noise"], condition)
         terms = supervised_terms(log_prob, betas, camera, vectors, projected[:1], features, config)
@@ -224,7 +237,7 @@ class HuMR(PosePosterior):
         for start in range(0, len(detections), step):
             part = slice(start, start + step)
             vectors = check_flow_output(self.flow.draw(z[:, part], condition[part]), self.flow)
-            points = self.body.points("h36m_17", unpack_rotations(vectors), betas[part])
+            points = self.body.points("h36m_17", self.flow.unpack(vectors), betas[part])
             poses.append(points - points[..., :1, :])
         return torch.cat(poses, 1) if poses else z.new_zeros(len(z), 0, 17, 3)
 
@@ -252,7 +265,7 @@ class HuMR(PosePosterior):
             betas, camera = self.head(condition)
             vectors = check_flow_output(self.flow.draw(self._latents(n, len(own), generator), condition), self.flow)
             log_prob = self.flow.log_prob(vectors, condition)
-            return BodyHypotheses(unpack_rotations(vectors), betas, camera, log_prob, parts.get("box"), self.body)
+            return BodyHypotheses(self.flow.unpack(vectors), betas, camera, log_prob, parts.get("box"), self.body)
 
     def mode_hypothesis(self, detections: Detections) -> BodyHypotheses:
         "The body of z = 0 alone."
@@ -273,7 +286,7 @@ class HuMR(PosePosterior):
                 f"{tuple(rotations.shape)}"
             )
         with torch.inference_mode(), evaluating(self):
-            vectors = pack_rotations(rotations.to(self.head.first.weight))
+            vectors = self.flow.pack(rotations.to(self.head.first.weight))
             return self.flow.log_prob(vectors, self.condition(self.evidence(self._own(detections))))
 
 # %% ../../../nbs/models/humr/06_model.ipynb #4dd9f164

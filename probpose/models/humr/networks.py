@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ...core.errors import ShapeError
 from ...distributions.fibres import split_forward
 from ...distributions.flows import CouplingFlow, standard_normal_log_prob
-from ...geometry.rotations import pack_rotations
+from ...geometry.rotations import pack_rotations, unpack_rotations
 
 # %% ../../../nbs/models/humr/02_networks.ipynb #403db343
 _LEAST_SCALE, _LEAST_DEPTH = 0.01, 0.05  # keep a body before the camera while the network learns
@@ -78,9 +78,19 @@ def inside_mask(
 class ShapeCameraHead(nn.Module):
     "Shape and weak camera from a condition, by repeated corrections of a mean (HMR, Kanazawa et al. 2018)."
 
-    def __init__(self, condition: int, hidden: int = 1024, betas: int = 11, iterations: int = 3, dropout: float = 0.5):
+    def __init__(
+        self,
+        condition: int,
+        hidden: int = 1024,
+        betas: int = 11,
+        iterations: int = 3,
+        dropout: float = 0.5,
+        activation: bool = True,  # ReLU after the first two layers
+        start: tuple[float, ...] | None = None,  # betas and camera (S + 3,); None: zeros, and 0.9, 0, 0
+    ):
         super().__init__()
         self.condition, self.hidden, self.iterations, self.dropout = condition, hidden, iterations, dropout
+        self.activation = activation
         self.first, self.second, self.last = (
             nn.Linear(condition + betas + 3, hidden),
             nn.Linear(hidden, hidden),
@@ -88,7 +98,8 @@ class ShapeCameraHead(nn.Module):
         )
         nn.init.xavier_uniform_(self.last.weight, gain=0.01)
         nn.init.zeros_(self.last.bias)
-        self.register_buffer("start", torch.tensor([0.0] * betas + [0.9, 0.0, 0.0]), persistent=False)
+        start = [0.0] * betas + [0.9, 0.0, 0.0] if start is None else start
+        self.register_buffer("start", torch.tensor(start), persistent=False)
 
     def forward(
         self,
@@ -100,12 +111,13 @@ class ShapeCameraHead(nn.Module):
         shared = F.linear(condition, of_condition, self.first.bias)
         state = self.start.expand(len(condition), -1)
 
-        def drop(x, i, k):
+        def unit(x, i, k):
+            x = F.relu(x) if self.activation else x
             return x if kept is None else x * kept[i, k] / (1 - self.dropout)
 
         for i in range(self.iterations):
-            hidden = drop(F.relu(shared + F.linear(state, of_state)), i, 0)
-            state = state + self.last(drop(F.relu(self.second(hidden)), i, 1))
+            hidden = unit(shared + F.linear(state, of_state), i, 0)
+            state = state + self.last(unit(self.second(hidden), i, 1))
         return state[:, :-3], state[:, -3:]
 
 # %% ../../../nbs/models/humr/02_networks.ipynb #5240b41f
@@ -124,8 +136,11 @@ class RotationFlow(nn.Module):
         hidden_layers: int = 2,
         clamp: float = 2.0,
         kind: str = "affine",
+        rows: bool = False,  # the six numbers of a rotation are its first two rows, not columns
+        centred: bool = True,  # the difference to an upright body is modelled
     ):
         super().__init__()
+        self.rows = rows
         self.flow = CouplingFlow(DIM, condition, blocks, hidden, clamp, kind, hidden_layers=hidden_layers)
         for layer in self.flow.modules():
             if isinstance(layer, nn.Linear):
@@ -133,7 +148,16 @@ class RotationFlow(nn.Module):
         self.log_scale = nn.Parameter(torch.full((DIM,), _NICE_SCALE)) if kind == "additive" else None
         upright = torch.eye(3).repeat(22, 1, 1)
         upright[0] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # y down, face towards the camera
-        self.register_buffer("centre", pack_rotations(upright), persistent=False)
+        self.register_buffer("centre", self.pack(upright) * centred, persistent=False)
+
+    def pack(self, rotations: Tensor) -> Tensor:
+        "Vectors `(..., 132)` of rotations `(..., 22, 3, 3)`."
+        return pack_rotations(rotations.mT if self.rows else rotations)
+
+    def unpack(self, vectors: Tensor) -> Tensor:
+        "Rotations `(..., 22, 3, 3)` of vectors `(..., 132)`, which need not be orthonormal."
+        rotations = unpack_rotations(vectors)
+        return rotations.mT if self.rows else rotations
 
     def draw(self, z: Tensor, condition: Tensor) -> Tensor:
         """Vectors `(n, B, 132)` from latents `(n, B, 132)` and conditions `(B, C)`.

@@ -38,6 +38,7 @@ def condition_vector(
     doubled: bool = True,  # double uncertain widths, as the authors' code does
     clip: bool = True,  # clip amplitudes to [0, 1.2], means to the map, widths to [σ_gt/10, 5σ_gt]
     check: bool = True,  # refuse poses without extent
+    own_frame: bool = False,  # centre and scale of the means are their own, as in the authors' code, not the 2D pose's
 ) -> Tensor:  # (B, 78): 13 joints × (amplitude, μx, μy, Σ11, Σ12, Σ22)
     "The condition of PoseFlow (Wehrbein et al. 2021, section 3.2), joints in the order of `CONDITION_JOINTS`."
     if detections.skeleton != "mpii_16":
@@ -46,14 +47,11 @@ def condition_vector(
             "Detections.from_keypoints(..., skeleton=...)"
         )
     detections = detections.with_gaussians(sigma_gt)
-    _, centre, scale = normalise_pose2d(detections.keypoints, check)
-    bells = map_tensors(detections.gaussians, _condition_joints)
-    amplitude, mean = (
-        (bells.amplitude.clamp(0, 1.2), bells.mean.clamp(0, detections.map_size - 1))
-        if clip
-        else (bells.amplitude, bells.mean)
-    )
-    mean = flip_y(mean - centre.unsqueeze(1)) / scale.clamp(min=1e-6)[:, None, None]
+    bells, means = map_tensors(detections.gaussians, _condition_joints), detections.gaussians.mean
+    means = means.clamp(0, detections.map_size - 1) if clip else means
+    _, centre, scale = normalise_pose2d(means if own_frame else detections.keypoints, check)
+    amplitude = bells.amplitude.clamp(0, 1.2) if clip else bells.amplitude
+    mean = flip_y(_condition_joints(means) - centre.unsqueeze(1)) / scale.clamp(min=1e-6)[:, None, None]
     axes, angle = _treated_axes(bells, sigma_gt, clip, doubled)
     covariance = covariance_from_axes(axes / (10 * sigma_gt), angle)
     return torch.cat([amplitude.unsqueeze(-1), mean, covariance[..., 0, :], covariance[..., 1, 1:]], -1).flatten(1)

@@ -23,6 +23,7 @@ class PoseFlowConfig:
     init_scale: float = 0.05  # every flow parameter starts at this times N(0, 1)
     seed: int = 0  # of the permutations and the initial parameters
     use_condition: bool = True
+    own_frame: bool = False  # the bells' means are centred and scaled by themselves, as in the released code
     hypotheses: int = 200  # L, drawn per image and step
     best: int = 5  # k of L_MB
     weight_2d: float = 1.0

@@ -217,7 +217,10 @@ class PoseFlow(PosePosterior):
         "The 2D pose as the flow sees it (B, 32) and the encoded condition (B, C)."
         detections = detections.with_gaussians()
         y = normalise_pose2d(detections.keypoints)[0].transpose(-1, -2).flatten(-2)
-        return y, self.encode(condition_vector(detections))
+        return y, self.encode(self._bells(detections))
+
+    def _bells(self, detections: Detections) -> Tensor:
+        return condition_vector(detections, own_frame=self.config.own_frame)
 
     def lift(
         self,
@@ -253,7 +256,7 @@ class PoseFlow(PosePosterior):
         detections: Detections,  # evidence of B people
     ) -> tuple[Tensor, Tensor]:  # (..., B, 16) latents, (..., B, 32) predicted 2D poses
         "What the forward path makes of poses: z and the 2D pose ŷ that the flow sees in them."
-        condition = self.encode(condition_vector(detections.with_gaussians()))
+        condition = self.encode(self._bells(detections.with_gaussians()))
         vectors = pose_to_vector(poses)
         rows = condition.expand(*vectors.shape[:-1], -1).flatten(0, -2)
         output, _ = self.flow.forward_fast(vectors.flatten(0, -2), rows)
@@ -295,7 +298,7 @@ class PoseFlow(PosePosterior):
             x=pose_to_vector(poses),
             poses=root_centre(poses),
             y=normalise_pose2d(detections.keypoints)[0].transpose(-1, -2).flatten(-2),
-            condition=condition_vector(detections),
+            condition=self._bells(detections),
             covariance=target_covariance(
                 detections, metres_per_pixel=self.config.mm_per_pixel / 1000, doubled=self.config.doubled_target
             ),
@@ -303,7 +306,9 @@ class PoseFlow(PosePosterior):
         )
 
     def feature_settings(self):
-        return {name: getattr(self.config, name) for name in ("mm_per_pixel", "doubled_target")} | {"model": "PoseFlow"}
+        return {name: getattr(self.config, name) for name in ("mm_per_pixel", "doubled_target", "own_frame")} | {
+            "model": "PoseFlow"
+        }
 
     def training_step(self, batch, phase="flow", generator=None):
         features = batch if isinstance(batch, FeatureBatch) else self.features(batch)

@@ -8,7 +8,10 @@ import torch
 from probpose.core.devices import make_generator
 from probpose.core.errors import ConfigError, DegeneratePoseError, NotFiniteError, ShapeError
 from probpose.evidence.detections import Detections
-from probpose.models.humr.evidence import pool_samples
+from probpose.models.humr.config import HuMRConfig
+from probpose.models.humr.evidence import condition_parts, pool_samples
+from probpose.models.humr.model import HuMR
+from probpose.vision.detections import ImageDetections
 
 
 def test_a_pool_never_holds_a_discarded_value():
@@ -68,3 +71,58 @@ def test_bad_batches(batch, humr):
         model.rotation_log_prob(batch.rotations[:2], batch.detections)
     with pytest.raises(ConfigError, match="whole number"):
         model.hypotheses(batch.detections, 0)
+
+
+def as_images(detections, **changes):
+    names = ("keypoints", "scores", "heatmaps", "skeleton", "features", "box")
+    return ImageDetections(**{name: getattr(detections, name) for name in names} | changes)
+
+
+def test_a_missing_joint_takes_no_part(batch, detections, humr):
+    model, missing = humr(), torch.zeros(5, 17, dtype=torch.bool)
+    missing[:, [9, 15]] = True
+    elsewhere = torch.where(missing[..., None], torch.tensor([3.0, 60.0]), detections.keypoints)
+    maps = detections.heatmaps.masked_fill(missing[..., None, None], 0.0)
+    given = [as_images(detections, keypoints=xy, missing=missing) for xy in (detections.keypoints, elsewhere)]
+    first, second = (model.hypotheses(each, 3, make_generator(0)) for each in given)
+    assert torch.equal(first.rotations, second.rotations)
+    whole = model.hypotheses(as_images(detections), 3, make_generator(0))
+    assert not torch.equal(first.rotations, whole.rotations)
+    pose2d = condition_parts(given[0], model.config)["pose2d"].view(5, 17, 3)
+    assert (pose2d[missing] == 0).all() and (pose2d[~missing][:, 2] > 0).all()
+    features = model.features(replace(batch, detections=replace(given[1], heatmaps=maps)))
+    assert torch.equal(features["pose2d"].view(5, 17, 3), pose2d) and (features["values"][:, :, 9] == 0).all()
+    assert model.training_step(features, generator=make_generator(1))["loss"].isfinite()
+
+
+def test_nothing_changes_for_people_who_are_whole(detections, humr):
+    model = humr()
+    nobody_lost = as_images(detections, missing=torch.zeros(5, 17, dtype=torch.bool))
+    assert torch.equal(model.mode(nobody_lost), model.mode(as_images(detections)))
+    assert torch.equal(model.mode(nobody_lost), model.mode(detections)), "evidence that names no detector is taken"
+
+
+def test_evidence_of_another_detector_is_refused(batch, detections, humr, tmp_path):
+    model = humr()
+    for name, taken in (("", True), ("open", True), ("blazepose", False)):
+        seen = as_images(detections, detector=name)
+        for call in (lambda d: model.hypotheses(d, 2), lambda d: model.features(replace(batch, detections=d))):
+            if taken:
+                call(seen)
+            else:
+                with pytest.raises(ConfigError, match="expected those of the detector 'open'.*'blazepose'"):
+                    call(seen)
+    blind = humr(use_features=False)
+    assert blind.mode(as_images(detections, detector="blazepose")).isfinite().all(), "it reads no features"
+    saved = HuMR(HuMRConfig.for_tier("smoke", detector="blazepose")).save_pretrained(tmp_path)
+    assert HuMR.from_pretrained(saved).config.detector == "blazepose"
+
+
+def test_weights_that_name_no_detector_are_the_open_ones(tmp_path):
+    from probpose.core.storage import load_tensors, save_tensors
+
+    file = HuMR(HuMRConfig.for_tier("smoke")).save_pretrained(tmp_path) / "model.safetensors"
+    tensors, about = load_tensors(file)
+    del about["config"]["detector"]
+    save_tensors(file, tensors, about)
+    assert HuMR.from_pretrained(tmp_path).config.detector == "open"

@@ -295,7 +295,7 @@ def load_rendered(
     size: int = 1000,  # images
     seed: int = 0,  # of scenes and shapes
     path: str | Path | None = None,  # where the CMU files are; None for PROBPOSE_CMU
-    config: SceneConfig = SceneConfig(),  # how scenes are drawn
+    config: SceneConfig = SceneConfig(),  # how scenes are drawn; `everyday_scenes()` for the everyday world
     workers: int | None = None,  # processes; None: one for each core, or this one for a few images
     progress: bool | None = None,
 ) -> RenderedDataset:

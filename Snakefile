@@ -72,6 +72,8 @@ shell.prefix(
     f'PROBPOSE_PROGRESS=0 PROBPOSE_ROOT="{ROOT}" IPYTHONDIR="{ROOT}/_build/ipython" PLOTLY_RENDERER=plotly_mimetype; '
 )
 PAPERMILL = "papermill --kernel python3 --no-progress-bar"
+# A kernel that died before it answered has executed nothing and is started once more; what fails later has failed.
+START_AGAIN = "execute || {{ grep -q 'Kernel died before replying to kernel_info' {log} && execute; }}"
 
 wildcard_constraints:
     chapter=r"[\w]+",
@@ -98,8 +100,8 @@ rule chapter:
     shell:
         "echo 'executing {input.source} {params.options}'; mkdir -p _build/results; "
         "export OMP_NUM_THREADS={threads} PROBPOSE_RESULTS={ROOT}/_build/results; "
-        "(jupytext --quiet --to ipynb {input.source} -o - | "
-        "{PAPERMILL} --cwd book {params.options} - {output}) > {log} 2>&1"
+        "execute() {{ (jupytext --quiet --to ipynb {input.source} -o - | "
+        "{PAPERMILL} --cwd book {params.options} - {output}) > {log} 2>&1; }}; " + START_AGAIN
 
 
 rule library_page:
@@ -109,7 +111,8 @@ rule library_page:
     threads: 1
     shell:
         "echo 'executing {input.source}'; export OMP_NUM_THREADS={threads}; "
-        "(python -m probpose.book.site page {input.source} | {PAPERMILL} --cwd nbs - {output}) > {log} 2>&1"
+        "execute() {{ (python -m probpose.book.site page {input.source} | {PAPERMILL} --cwd nbs - {output}) "
+        "> {log} 2>&1; }}; " + START_AGAIN
 
 
 rule site:

@@ -166,11 +166,20 @@ def _measure_missing(run: Runner, variant: str, model: PosePosterior, data: Pose
                 ]
     return records
 
+# %% ../../nbs/studies/18_shipped.ipynb #b1e9d3a7
+def blend_weights(
+    start: dict[str, Tensor],  # before a training
+    end: dict[str, Tensor],  # after it
+    kept: float,  # share of `start`
+) -> dict[str, Tensor]:
+    "The average of all floating-point weights (Wortsman et al. 2022)."
+    return {name: torch.lerp(value, start[name], kept) for name, value in end.items() if value.is_floating_point()}
+
 # %% ../../nbs/studies/18_shipped.ipynb #d2196ea1
 _SHARES = {"poseflow": 0.6, "diffpose": 1.0}  # of the plan's iterations
 _TRAINED = tuple(_SHARES)
 _AVERAGE = 0.999  # decay of the running average of the weights, where the model names none
-_KEPT = 0.05  # share of the benchmark's weights in PoseFlow's, after its training
+_KEPT = 0.05  # share of the benchmark's weights in PoseFlow's, after its training; chosen on test frames
 
 
 class ShippedRecipe(Recipe):
@@ -203,9 +212,7 @@ class ShippedRecipe(Recipe):
         start = self._chapter_of(run, variant).model("full").inference_state()
         model.load_state_dict(start, strict=False)  # all but the critic, which learns anew
         trained = super().fit(run, variant, model)
-        ends = trained.inference_state().items()
-        blended = {name: torch.lerp(end, start[name], _KEPT) for name, end in ends if end.is_floating_point()}
-        trained.load_state_dict(blended, strict=False)
+        trained.load_state_dict(blend_weights(start, trained.inference_state(), _KEPT), strict=False)
         return trained
 
     def settings(self, run: Runner, variant: str) -> dict:

@@ -15,7 +15,9 @@ import pytest
 SNAPSHOT = Path(__file__).parent / "snapshots" / "tables.json"
 CHAPTERS = ("poseflow", "diffpose", "elepose", "humr")
 CLOSE = 2e-3  # relative; another processor rounds otherwise
-APART = 0.05  # so much may be further off, where a rank or a count tipped over: 3.6 % of HuMR's, from Intel to AMD
+APART = 0.02  # so much of the values may be further off: a rank or a count that tipped over
+APART_IN = {"humr": 0.05}  # counts of hypotheses on masks: 3.6 % tip over between Intel's processors and AMD's
+FAR = 0.05  # relative; no value may be further off than this
 
 
 def table_of(records: list[dict]) -> dict[str, dict[str, float]]:
@@ -29,13 +31,13 @@ def table_of(records: list[dict]) -> dict[str, dict[str, float]]:
     return table
 
 
-def differences(kept: dict, found: dict) -> list[str]:
+def differences(kept: dict, found: dict, close: float = CLOSE) -> list[str]:
     "The values of two tables that are further apart than rounding."
     lines = []
     for variant, values in kept.items():
         for name, value in values.items():
             other = found[variant][name]
-            if abs(value - other) > CLOSE * (abs(value) + 0.5):
+            if abs(value - other) > close * (abs(value) + 0.5):
                 lines.append(f"{variant} {name}: {value} before, {other} now")
     return lines
 
@@ -49,7 +51,9 @@ def test_the_numbers_of_a_chapter_have_not_moved(chapter, tmp_path):
     found = table_of(study.runner.result().records)
     assert {variant: set(values) for variant, values in kept.items()} == {v: set(t) for v, t in found.items()}
     moved = differences(kept, found)
-    assert len(moved) <= APART * sum(map(len, kept.values())), "\n".join(moved[:20])
+    share = APART_IN.get(chapter, APART)
+    assert len(moved) <= share * sum(map(len, kept.values())), "\n".join(moved[:20])
+    assert differences(kept, found, FAR) == []
 
 
 def test_a_moved_number_is_found():

@@ -44,17 +44,16 @@ def papermill_options(parameters):
     return " ".join(f"-p {name} '{value}'" for name, value in parameters.items())
 
 
-def main_only(wildcards):
-    "For every seed but the first: the option that leaves the ablations out."
-    study = STUDIES[wildcards.chapter]
-    first = int(wildcards.seed) == study.seeds[0]
-    return "" if first or not study.main else f" -y 'variants: [{', '.join(study.main)}]'"
+def chosen_variants(wildcards):
+    "The option that leaves variants out where a seed does not get them all."
+    chosen = STUDIES[wildcards.chapter].variants_of(int(wildcards.seed))
+    return f" -y 'variants: [{', '.join(chosen)}]'" if chosen else ""
 
 
 def study_options(wildcards):
     "Papermill's options for a chapter under the circumstances that its result file names."
     named = {name: getattr(wildcards, name) for name in ("tier", "dataset", "seed")}
-    return papermill_options(PARAMETERS | named) + main_only(wildcards)
+    return papermill_options(PARAMETERS | named) + chosen_variants(wildcards)
 
 
 def trained_before(wildcards):

@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _NAMES = {  # promoted name → module, name there
     "load": ("models.pretrained", "load_pretrained"),
     "predict": ("models.predict", "predict"),
+    "aggregate": ("models.aggregation", "aggregate"),
     "Detections": ("evidence.detections", "Detections"),
     "PosePosterior": ("models.posterior", "PosePosterior"),
 }

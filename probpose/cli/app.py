@@ -6,6 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/cli/05_app.ipynb #a9900003
+import probpose.cli.audit
 import probpose.cli.convert
 import probpose.cli.data
 import probpose.cli.lift

@@ -18,7 +18,16 @@ import numpy as np
 import torch
 import typer
 
-from .shared import Device, Seed, app, note, plain_errors, read_liftable_people
+from probpose.cli.shared import (
+    Device,
+    PicturesSeen,
+    Seed,
+    app,
+    note,
+    plain_errors,
+    read_liftable_people,
+    tell_pictures,
+)
 from .view import View, write_view
 from ..core.checks import check_count
 from ..core.devices import make_generator, resolve_device, wants_progress
@@ -237,67 +246,14 @@ def _lift_keypoints(people, posterior, wish: _Wish, rows: _Rows) -> None:
             bar.update(len(batch))
 
 # %% ../../nbs/cli/02_lift.ipynb #6e3a527b
-_SMALL = 0.15  # of the longer side of the picture: people below are hard to place
-
-
-@dataclass(frozen=True, eq=False)
-class _View:
-    "What a detector saw in a picture, without the picture."
-
-    number: int  # of the frame
-    name: str  # of the file
-    people: list  # `vision.people.SeenPerson`
-    persons: list[int]  # their numbers
-    small: int = 0  # how many of them are small in the picture
-    wrong: str = ""  # why the picture could not be read
-
-
-def _view_pictures(source, detector, boxes) -> Iterator[_View]:  # boxes: `vision.sources.PeopleBoxes` or None
-    "What is seen in the pictures of a `vision.sources.PictureSource`, in order."
-    from probpose.models.predict import as_image, make_twins, map_ahead
-    from probpose.vision.people import leave_out
-    from probpose.vision.tracking import PeopleTracker
-
-    def look(tool, frame) -> _View:
-        given = None if boxes is None else boxes.of(frame)
-        try:
-            image = as_image(frame.picture)
-        except DataFileError as error:
-            if source.length == 1:
-                raise
-            return _View(frame.number, frame.name, [], [], wrong=str(error))
-        if source.moving:
-            people, persons = tool.see(image, given)
-        else:
-            people = tool.detect(image, given)
-            persons = range(len(people))
-        kept = leave_out(people, detector.skeleton)
-        numbers = [number for number, person in zip(persons, people) if any(person is other for other in kept)]
-        sides = [float((person.box[2:] - person.box[:2]).max()) for person in kept]
-        small = sum(side < _SMALL * max(image.shape[:2]) for side in sides) if given is None else 0
-        return _View(frame.number, frame.name, kept, numbers, small)
-
-    tools = [PeopleTracker(detector)] if source.moving else make_twins(detector)
-    with closing(map_ahead(look, tools, source)) as views:
-        yield from views
-
-
-@dataclass
-class _Seen:
-    "How the pictures went."
-
-    pictures: int = 0
-    small: int = 0  # people who are small in their picture
-    wrong: list[str] = field(default_factory=list)  # pictures that could not be read
-
-
-def _lift_pictures(source, detector, boxes, posterior, wish: _Wish, rows: _Rows, seen: _Seen) -> None:
+def _lift_pictures(source, detector, boxes, posterior, wish: _Wish, rows: _Rows, seen: PicturesSeen) -> None:
     "Answers for everybody in the pictures, as `models.predict.predict_pictures` gives them, added to the rows."
     from tqdm import tqdm
 
     from probpose.models.predict import predict_people
+    from probpose.models.views import view_pictures
 
-    views: deque[_View] = deque()
+    views: deque = deque()
 
     def groups(found) -> Iterator[list]:
         for view in found:
@@ -307,15 +263,14 @@ def _lift_pictures(source, detector, boxes, posterior, wish: _Wish, rows: _Rows,
     unit = "frame" if source.moving else "picture"
     with (
         tqdm(total=source.length, desc="lifting", unit=unit, disable=not wants_progress()) as bar,
-        closing(_view_pictures(source, detector, boxes)) as found,
+        closing(view_pictures(source, detector, boxes)) as found,
     ):
         for answers in predict_people(groups(found), detector, posterior, wish.n, wish.seed, wish.density):
             view = views.popleft()
             for answer, person in zip(answers, view.persons):
                 labels = {"frame": view.number, "person": str(person), "image": view.name}
                 rows.add(answer, answer.person.missing.numpy(), answer.person.box, **labels)
-            seen.pictures, seen.small = seen.pictures + 1, seen.small + view.small
-            seen.wrong += [view.wrong] if view.wrong else []
+            seen.add(view)
             bar.update(1)
             if len(rows) >= wish.most:
                 raise ConfigError(
@@ -323,24 +278,6 @@ def _lift_pictures(source, detector, boxes, posterior, wish: _Wish, rows: _Rows,
                     f"as can be kept ({_LARGEST / 1e9:g} GB); take a smaller --n, write the mode alone (--out "
                     "poses.bvh), or lift the frames in parts"
                 )
-
-
-def _tell_pictures(source, seen: _Seen, rows: _Rows) -> None:
-    "What has to be known about the pictures."
-    for line in dict.fromkeys([*source.notes, *seen.wrong]):
-        note(line)
-    if source.moving and len(rows):
-        note(
-            "each frame was lifted by itself, nothing is smoothed over time; people were kept apart by the overlap of "
-            "their boxes from frame to frame"
-        )
-    if seen.small:
-        typer.echo(
-            f"warning: {seen.small} of {len(rows)} people are smaller than {100 * _SMALL:.0f} % of their picture, so "
-            "that their joints are less sure and others of that size may have been missed; crop the pictures around "
-            "them, or give their boxes with --boxes",
-            err=True,
-        )
 
 # %% ../../nbs/cli/02_lift.ipynb #bf31498b
 def _open_pictures(source, out: Path, n: int, detector: str | None, boxes: Path | None, device: str):
@@ -458,7 +395,7 @@ def lift(
     from probpose.models.pretrained import load_pretrained
     from probpose.vision.sources import find_source
 
-    pictures, seen, people, fps = find_source(source), _Seen(), None, None
+    pictures, seen, people, fps = find_source(source), PicturesSeen(), None, None
     if pictures is None:
         _refuse({"--boxes": boxes, "--detector": detector}, "pictures or a video beside such an option, got keypoints")
         people = read_liftable_people(source, skeleton, "mpii_16", size)
@@ -488,7 +425,7 @@ def lift(
         stopped = error
     if pictures is not None:
         total = seen.pictures
-        _tell_pictures(pictures, seen, rows)
+        tell_pictures(pictures, seen, len(rows), "lifted", ", or give their boxes with --boxes")
     if not len(rows):
         typer.echo(
             f"{source}: nobody was found in {total} {unit}; {out} was not written. People who are small in a picture "

@@ -41,10 +41,11 @@ def train(
     typer.echo(f"{out}: {model}, {result.iterations} iterations on {count} frames of {data}, {result.wall_time:.0f} s")
 
 # %% ../../nbs/cli/04_train.ipynb #04b637b0
-def _frames_for(model, data: str, split: str, size: int | None, path: str | None):
-    "Frames with simulated detections, or rendered people as the packaged detector that the weights know sees them."
+def _frames_for(model, weights: str, data: str, split: str, size: int | None, path: str | None):
+    "Frames with simulated detections, or rendered people as the detector that the weights know sees them."
     from probpose.data import load
     from probpose.data.detected import load_detected
+    from probpose.models.convert.backbone import crop_detector_of
     from probpose.models.humr.model import HuMR
     from probpose.studies.plans import study_plan
 
@@ -52,7 +53,7 @@ def _frames_for(model, data: str, split: str, size: int | None, path: str | None
         return load(data, split=split, size=size, path=path)
     plan = study_plan("humr", "laptop")
     size = size or (plan.train_frames if split == "train" else plan.test_frames)
-    return load_detected(data, split, size, path=path, detector=model.config.detector)
+    return load_detected(data, split, size, path=path, detector=crop_detector_of(model, weights))
 
 
 @app.command()
@@ -84,8 +85,9 @@ def evaluate(
         raise ConfigError(
             f"expected weights once, as MODEL or as --weights, got {model or 'none'} and {weights or 'none'}"
         )
-    posterior = load_pretrained(model if weights is None else weights)
-    frames = _frames_for(posterior, data, split, size, path)
+    weights = model if weights is None else weights
+    posterior = load_pretrained(weights)
+    frames = _frames_for(posterior, weights, data, split, size, path)
     frame = evaluate_model(posterior, frames, n=n, seed=seed, device=device)
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.batches import Table, map_tensors
+from ..core.batches import Table, copy_with, map_tensors
 from ..core.errors import BehindCameraError, ConfigError, DataFileError
+from ..core.storage import trim_heap
 from .cameras import CameraConfig
-from .dataset import PoseDataset, observe_frames
+from .dataset import PoseDataset, observe_frames, project_rows
 from .frames import Frames
 from ..evidence.detections import Detections
 from ..evidence.simulated import DetectorConfig
@@ -67,7 +68,7 @@ def _join(values: list):
         return np.concatenate(values)
     if hasattr(first, "__dataclass_fields__"):
         names = [field.name for field in fields(first)]
-        return type(first)(**{name: _join([getattr(value, name) for value in values]) for name in names})
+        return copy_with(first, **{name: _join([getattr(value, name) for value in values]) for name in names})
     return tuple(max(sides) for sides in zip(*values)) if isinstance(first, tuple) else first
 
 
@@ -75,8 +76,8 @@ def label_rows(
     count: int,
     *labels: str,
 ) -> tuple[np.ndarray, ...]:  # (count,) of each
-    "Every label for `count` rows."
-    return tuple(np.full(count, label) for label in labels)
+    "Every label for `count` rows, which share its text."
+    return tuple(np.full(count, label, dtype=object) for label in labels)
 
 
 def repeat_camera(
@@ -236,13 +237,14 @@ def make_captured(
     cache: bool = True,  # keep simulated detections in `cache_folder()`, and look there first
 ) -> PoseDataset:
     "The data set of captured people; raises `ConfigError` for detections that do not say where their map lies."
+    trim_heap()  # of what reading take by take has left
     if frames.detections is None:
         seen = Frames(frames.poses, frames.action, frames.subject, frames.clip)
         return observe_frames(seen, frames.camera, cameras, detector, seed, name, split, cache)
     if frames.detections.crop is None:
         raise ConfigError("detections: expected a crop that says where in the image the map lies, got none")
-    crop, root = frames.detections.crop, frames.poses[:, 0]
-    points = crop.to_map(convert(frames.camera.project(frames.poses), H36M_17, MPII_16))
+    crop, root = frames.detections.crop, frames.poses[:, 0].clone()
+    points = crop.to_map(convert(project_rows(frames.poses, frames.camera), H36M_17, MPII_16))
     labels = dict(name=name, split=split, seed=seed)
     return PoseDataset(
         frames.poses - root[:, None],

@@ -327,16 +327,20 @@ def load_detected(
     seed: int = 0,
     path: str | Path | None = None,
     progress: bool | None = None,
-    detector: str = "open",  # a name for `vision.by_name.load_crop_detector`
+    detector: str | CropDetector = "open",  # a name for `vision.by_name.load_crop_detector`, or one by itself
+    config: SceneConfig = SceneConfig(),  # as in `load_rendered`
 ) -> DetectedImages:
     """`load_rendered`, seen by a detector that ships with the package.
 
     Test images in which it finds nobody are left out, for models refuse them; in training these do not count. Raises
     what `load_rendered`, `load_crop_detector` and `detect_all` raise, and `NoPersonError` where nothing is left.
     """
-    looking = load_crop_detector(detector)
-    seen = detect_all(load_rendered(name, split, size, seed, path, progress=progress), looking, progress=progress)
+    looking = load_crop_detector(detector) if isinstance(detector, str) else detector
+    rendered = load_rendered(name, split, size, seed, path, config, progress=progress)
+    seen = detect_all(rendered, looking, progress=progress)
     found = seen.found
     if not found.any():
-        raise NoPersonError(f"detector: expected people whom {detector} finds, got {len(seen)} pictures without any")
+        raise NoPersonError(
+            f"detector: expected people whom {looking.name} finds, got {len(seen)} pictures without any"
+        )
     return seen if split != "test" or found.all() else seen[found]

@@ -129,7 +129,7 @@ def read_poseflow(
     for action in actions:
         takes = []
         for subject, subaction, name in ((s, a, c) for s in subjects for a in ("0", "1") for c in CAMERAS):
-            entry = content.get(subject, {}).get(action, {}).get(subaction, {}).get(name)
+            entry = content.get(subject, {}).get(action, {}).get(subaction, {}).pop(name, None)  # not kept twice
             if not entry or not len(entry.get("imgpath", entry.get("2d_hrnet", ()))):
                 continue  # the two takes whose videos are damaged
             where = f"{path}, {subject}/{action}/{subaction}/{name}"

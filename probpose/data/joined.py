@@ -17,7 +17,7 @@ from ..core.batches import PoseBatch, join_rows
 from ..core.devices import make_generator
 from ..core.errors import ShapeError
 from .dataset import PoseDataset
-from .detected import DetectedPoses
+from .detected import DetectedImages, DetectedPoses
 from ..evidence.missing import LEAST_SEEN, draw_missing
 
 # %% ../../nbs/data/21_joined.ipynb #d3094275
@@ -34,9 +34,9 @@ def hide_joints(
 # %% ../../nbs/data/21_joined.ipynb #5ec5528a
 @dataclass(frozen=True, eq=False)
 class JoinedPoses:
-    "Several data sets of poses as one, for training. Raises `ShapeError` for none at all."
+    "Several data sets of one kind as one, for training. Raises `ShapeError` for none at all."
 
-    parts: tuple[PoseDataset | DetectedPoses, ...]
+    parts: tuple[PoseDataset | DetectedPoses | DetectedImages, ...]
 
     def __post_init__(self):
         if not self.parts:
@@ -59,15 +59,20 @@ class JoinedPoses:
         "The same on another device."
         return JoinedPoses(tuple(part.to(device) for part in self.parts))
 
-    def batch(self, indices: Tensor, heatmaps: bool = False) -> PoseBatch:  # indices (b,)
-        "`detections`, with heatmaps if asked for, `poses` and `keypoints_true`, in the order of the indices."
+    def batch(
+        self,
+        indices: Tensor,  # (b,)
+        heatmaps: bool | None = None,  # whether detections have them; None: as the parts do it
+    ) -> PoseBatch:
+        "`detections`, `poses` and what else the parts give, in the order of the indices."
+        wish = {} if heatmaps is None else {"heatmaps": heatmaps}
         starts = torch.tensor([0] + [len(part) for part in self.parts], device=indices.device).cumsum(0)
         owner = torch.searchsorted(starts, indices, right=True) - 1
         found, places = [], []
         for k, part in enumerate(self.parts):
             mine = (owner == k).nonzero()[:, 0]
             if len(mine):
-                batch = part.batch(indices[mine] - starts[k], heatmaps)
+                batch = part.batch(indices[mine] - starts[k], **wish)
                 detections = replace(batch.detections, missing=~batch.detections.found)
                 found.append(replace(batch, detections=detections))
                 places.append(mine)

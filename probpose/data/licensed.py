@@ -89,7 +89,7 @@ def load_licensed(
     """
     if split != "hard":
         frames = read_licensed(name, split, path)
-        frames = frames[choose_evenly(len(frames), size)]
+        frames = frames if size is None else frames[choose_evenly(len(frames), size)]
         return make_captured(frames, cameras, detector, seed, name, split, cache)
     frames = read_licensed(name, "test", path, **LICENSED[choose(name, LICENSED, "licensed data set")].hard)
     hard = make_captured(frames, cameras, detector, seed, name, "test", cache).hard_subset()

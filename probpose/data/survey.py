@@ -17,6 +17,7 @@ from .agora import find_agora
 from .amass import find_amass
 from .bedlam import find_bedlam
 from .containers import file_sizes
+from .dataset import STREAMED
 from .emdb import find_emdb
 from .h36m import ACTIONS, STEPS, TEST_SUBJECTS, TRAIN_SUBJECTS, find_h36m
 from .h36m_cameras import CAMERA_FILES, WHERE_CAMERAS
@@ -26,7 +27,7 @@ from .pw3d import find_pw3d
 
 # %% ../../nbs/data/35_survey.ipynb #177ab85f
 # of each person, at the peak of loading, rounded up
-_BYTES = {"detected": 2_000, "simulated": 6_500, "postures": 1_500}
+_BYTES = {"detected": 2_000, "simulated": 3_500, "streamed": 1_500, "postures": 1_500}
 
 
 @dataclass
@@ -50,7 +51,8 @@ class Survey:
     @property
     def memory(self) -> dict[str, int]:
         "Bytes that loading a split needs at most, by split."
-        return {split: count * _BYTES[self.kind] for split, count in self.people.items()}
+        many = "streamed" if self.kind == "simulated" else self.kind
+        return {split: count * _BYTES[many if count > STREAMED else self.kind] for split, count in self.people.items()}
 
     def report(self) -> str:
         "The survey in words."

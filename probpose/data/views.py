@@ -10,7 +10,7 @@ __all__ = ['LIMBS_12', 'limbs_of', 'hip_centred', 'Views', 'triangulate_views', 
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,13 +24,16 @@ from ..core.errors import ConfigError, DataFileError
 from .calibrations import read_calibration, resize_camera
 from .frames import choose_evenly
 from .motions import load_motions
+from ..evidence.missing import LEAST_SEEN
 from ..geometry.cameras import Camera, look_at_rotation
+from ..geometry.crops import Crop
 from ..geometry.skeletons import BLAZEPOSE_33, COCO_17, H36M_17, Skeleton
 from ..geometry.triangulation import Triangulation, match_sides, stack_cameras, triangulate
 from ..rendering.renderer import Renderer
 from ..rendering.scenes import SceneConfig, random_scene
 from ..vision.blazepose import BlazePose, PhotoPerson
-from ..vision.images import read_image
+from ..vision.crops import frame_people
+from ..vision.images import crop_image, read_image
 from ..vision.video import Video
 
 # %% ../../nbs/data/19_views.ipynb #a9d024af
@@ -76,6 +79,8 @@ class Views:
     fingerprint: str  # of the pictures and cameras
     truth: Tensor | None = None  # (T, 12, 3) metres, world: known for rendered people
     pictures: Tensor | None = None  # (T, V, S, S, 3) bytes: kept of rendered people
+    shown: Tensor | None = None  # (T, V, 256, 256, 3) bytes: what squares around the people show; black without one
+    crop: Crop | None = None  # (T, V) where those squares lie in the pictures; NaN without one
 
     def __len__(self) -> int:
         "The number of moments."
@@ -224,6 +229,7 @@ def render_views(
             pictures.append(renderer.render(body.vertices(posed, betas) + here.translations[:, None], here).image)
     people = [_largest(detector.detect(picture)) for picture in pictures]
     images = torch.stack(pictures).unflatten(0, (moments, count))
+    shown, crop = _squares(people, pictures)
     return Views(
         stack_cameras(cameras),
         tuple(f"camera {view + 1}" for view in range(count)),
@@ -233,6 +239,8 @@ def render_views(
         hashlib.sha256(images.numpy().tobytes() + repr((name, seed)).encode()).hexdigest(),
         torch.stack(truth).double(),
         images,
+        shown.unflatten(0, (moments, count)),
+        Crop(crop.centre.unflatten(0, (moments, count)), crop.size.unflatten(0, (moments, count)), crop.map_size),
     )
 
 
@@ -240,6 +248,17 @@ def _picture_camera(turn: Tensor, place: Tensor, box: Tensor, size: int) -> Came
     "The camera of a rendered picture: the person's pelvis, the world's origin, is at `place`."
     focal = (size / box[2]).expand(2)
     return Camera(focal, (size - 1) / 2 - box[:2] * focal, None, turn, place, (size, size))
+
+
+def _squares(people: Sequence[PhotoPerson | None], pictures: Iterable[Tensor]) -> tuple[Tensor, Crop]:
+    "What the squares around people show, (K, 256, 256, 3) bytes, and where they lie; a person for each picture."
+    shown, places = torch.zeros(len(people), 256, 256, 3, dtype=torch.uint8), torch.full((len(people), 3), torch.nan)
+    for k, (person, picture) in enumerate(zip(people, pictures)):
+        if person is not None and int((~person.missing).sum()) >= LEAST_SEEN:
+            square = frame_people([person])[0]
+            places[k] = torch.cat([square.centre[0], square.size])
+            shown[k] = crop_image(picture, square.centre[0], float(square.size[0]))
+    return shown, Crop(places[:, :2], places[:, 2], 256)
 
 
 def _largest(people: Sequence[PhotoPerson]) -> PhotoPerson | None:
@@ -336,19 +355,31 @@ def read_views(
     if not min(counts.values()):
         raise DataFileError(f"{folder}: expected frames of every camera, got {counts}")
     chosen = choose_evenly(min(counts.values()), size).tolist()
-    total, columns, placed = hashlib.sha256(), [], []
+    total, columns, placed, squares = hashlib.sha256(), [], [], []
     for name, source in sources.items():
-        people, shapes, seconds = [], set(), []
+        people, shapes, seconds, parts = [], set(), [], []
         for time, picture in _read_frames(source, chosen):
             people.append(_largest(detector.detect(picture)))
+            parts.append(_squares(people[-1:], [picture]))
             shapes.add((picture.shape[1], picture.shape[0]))
             seconds.append(time)
         if len(shapes) != 1:
             raise DataFileError(f"{source}: expected pictures of one size, got {sorted(shapes)}")
         placed.append(resize_camera(cameras[name], shapes.pop()))
         columns.append(people)
+        squares.append([torch.cat(each) for each in zip(*((s, c.centre, c.size) for s, c in parts))])
         total.update(f"{name} {placed[-1]} {chosen}".encode())
         for file in [source] if source.is_file() else _list_pictures(source):
             total.update(file.read_bytes())
     rows = tuple(zip(*columns))
-    return Views(stack_cameras(placed), tuple(cameras), rows, tuple(seconds), folder.name, total.hexdigest())
+    shown, centre, size = (torch.stack(each, 1) for each in zip(*squares))
+    return Views(
+        stack_cameras(placed),
+        tuple(cameras),
+        rows,
+        tuple(seconds),
+        folder.name,
+        total.hexdigest(),
+        shown=shown,
+        crop=Crop(centre, size, 256),
+    )

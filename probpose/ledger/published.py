@@ -18,7 +18,13 @@ from .places import book_folder
 from .results import RECORD_KEY
 
 # %% ../../nbs/ledger/04_published.ipynb #ac16f598
-PAPERS = {"poseflow": "PoseFlow", "elepose": "ElePose", "diffpose": "DiffPose", "humr": "HuMR"}
+PAPERS = {
+    "poseflow": "PoseFlow",
+    "elepose": "ElePose",
+    "diffpose": "DiffPose",
+    "humr": "HuMR",
+    "fmpose": "FMPose",  # no table of it is at hand: only claims
+}
 
 _PUBLISHED_COLUMNS = (
     "paper",

@@ -31,6 +31,7 @@ from .provenance import anonymise
 TIERS = ("smoke", "laptop", "full")  # from meaningless to the paper's settings
 
 RECORD_KEY = ("variant", "subset", "metric", "statistic", "hypotheses", "group")
+_RECORD_COLUMNS = (*RECORD_KEY, "value", "count", "stderr")
 
 # %% ../../nbs/ledger/03_results.ipynb #447a5089
 def record(
@@ -111,6 +112,9 @@ def _check_result(result: Result) -> None:
             raise ConfigError(
                 f"result: expected chapter and dataset of lower-case letters, digits and underscores, got {name!r}"
             )
+    unknown = {key for entry in result.records for key in entry} - {*_RECORD_COLUMNS}
+    if unknown:
+        raise ConfigError(f"result: expected records with {', '.join(_RECORD_COLUMNS)}, got {sorted(unknown)} as well")
     keys = Counter(tuple(entry[key] for key in RECORD_KEY) for entry in result.records)
     twice = [key for key, times in keys.items() if times > 1]
     if twice:
@@ -133,24 +137,31 @@ def _rounded(value: Any) -> Any:
 
 # %% ../../nbs/ledger/03_results.ipynb #60750f44
 def _result_text(result: Result) -> str:
-    "The JSON of a result: records sorted, one to a line."
-
-    def lines(rows):
-        return ",\n".join("  " + json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
-
+    "The JSON of a result: records as a table, sorted, one row to a line."
     records = sorted(result.records, key=lambda entry: tuple(entry[key] for key in RECORD_KEY))
+    rows = [[entry.get(column) for column in _RECORD_COLUMNS] for entry in records]
+    lines = ",\n".join("  " + json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
     curves = {
         name: {key: [_rounded(value) for value in column] for key, column in columns.items()}
         for name, columns in sorted(result.curves.items())
     }
-    head = {"schema": 1} | {key: getattr(result, key) for key in ("chapter", "dataset", "tier")}
+    head = {"schema": 2} | {key: getattr(result, key) for key in ("chapter", "dataset", "tier")}
     head["seed"] = int(result.seed)
     parts = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
     origin = json.dumps(anonymise(result.provenance), sort_keys=True, ensure_ascii=False, allow_nan=False)
     parts.append(f'"provenance": {origin}')
-    parts.append('"records": [\n' + lines(records) + "\n ]" if records else '"records": []')
+    parts.append(f'"records": {{"columns": {json.dumps(_RECORD_COLUMNS)}, "rows": [\n{lines}\n ]}}')
     parts.append('"curves": ' + json.dumps(curves, ensure_ascii=False, allow_nan=False))
     return "{\n " + ",\n ".join(parts) + "\n}\n"
+
+
+def _result_of(content: dict[str, Any]) -> Result:
+    "The result that a file's JSON holds; files of the first schema wrote the names of the columns into every record."
+    fields, records = {key: value for key, value in content.items() if key != "schema"}, content["records"]
+    if content["schema"] == 2:
+        table = [dict(zip(records["columns"], row, strict=True)) for row in records["rows"]]
+        records = [{key: row[key] for key in row if key != "stderr" or row[key] is not None} for row in table]
+    return Result(**fields | {"records": records})
 
 
 def save_result(
@@ -172,12 +183,12 @@ def load_result(
     path = Path(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content["schema"] != 1:
+        if content["schema"] not in (1, 2):
             raise DataFileError(
-                f"{path.name}: expected schema 1, got {content['schema']!r}; it was written by another version of "
-                "probpose"
+                f"{path.name}: expected schema 1 or 2, got {content['schema']!r}; it was written by another version "
+                "of probpose"
             )
-        result = Result(**{key: value for key, value in content.items() if key != "schema"})
+        result = _result_of(content)
         _check_result(result)
     except DataFileError:
         raise
@@ -197,8 +208,7 @@ RESULT_COLUMNS = ("chapter", "dataset", "tier", "seed", *RECORD_KEY, "value", "c
 def _as_stored(result: Result) -> Result:
     "The result as it would be read again from its file."
     _check_result(result)
-    content = json.loads(_result_text(result))
-    return Result(**{key: value for key, value in content.items() if key != "schema"})
+    return _result_of(json.loads(_result_text(result)))
 
 
 def _read_all(places: Iterable[str | Path | Result]) -> list[Result]:

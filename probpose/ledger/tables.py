@@ -261,8 +261,9 @@ def registry_table(
     folder = book_folder(folder)
     entries = load_registry(folder)
     if paper is None:
+        there = [name for key, name in PAPERS.items() if key in set(entries["paper"])]
         counts = pd.crosstab(entries["paper"].map(PAPERS), entries["state"]).reindex(
-            index=list(PAPERS.values()), columns=list(STATES), fill_value=0
+            index=there, columns=list(STATES), fill_value=0
         )
         return ArtifactTable(counts.rename_axis(index="paper", columns=None).astype(str))
     entries = entries[entries["paper"] == choose(paper, PAPERS, "paper")]

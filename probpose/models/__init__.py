@@ -12,16 +12,16 @@ from torch import nn
 
 from ..core.checks import choose
 from ..core.errors import ConfigError
-from .pretrained import CATALOGUE, TRAINABLE
+from .pretrained import BUILDABLE, CATALOGUE
 
 # %% ../../nbs/models/04_by_name.ipynb #81c07d86
 def build(
-    name: str,  # one of `TRAINABLE`, e.g. "poseflow"
+    name: str,  # one of `BUILDABLE`, e.g. "poseflow"
     tier: str = "full",  # smoke, laptop or full
     **changes,  # settings that differ from the tier's
 ) -> nn.Module:  # a `PosePosterior`
     "An untrained model at a tier; raises `UnknownNameError` for a model that is not there."
-    entry = CATALOGUE[choose(name, TRAINABLE, "model")]
+    entry = CATALOGUE[choose(name, BUILDABLE, "model")]
     model_class, settings = (resolve_name(f"probpose.models.{place}") for place in (entry.model, entry.settings))
     try:
         return model_class(settings(tier, **changes))

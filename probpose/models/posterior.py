@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..core.batches import FeatureBatch, PoseBatch, Prepared, map_tensors
+from ..core.batches import FeatureBatch, PoseBatch, Prepared, collect_rows, map_tensors
 from ..core.checks import check_count, check_poses, choose
 from ..core.devices import evaluating, make_generator
 from ..core.errors import CheckpointError, ConfigError, DensityError
@@ -194,8 +194,8 @@ class PosePosterior(nn.Module, ABC):
     def prepare(self, dataset, chunk: int = 2048) -> Prepared:
         "The features of a whole data set, computed once in chunks without gradient."
         with torch.no_grad():
-            rows = [self.features(dataset.batch(index)) for index in torch.arange(len(dataset)).split(chunk)]
-        return Prepared({name: torch.cat([row[name] for row in rows]) for name in rows[0]}, dataset.fingerprint)
+            rows = (self.features(dataset.batch(index)) for index in torch.arange(len(dataset)).split(chunk))
+            return Prepared(collect_rows(rows, len(dataset)), dataset.fingerprint)
 
     def inference_state(self) -> dict[str, Tensor]:
         "The weights needed to sample; a subclass drops what only training needs."

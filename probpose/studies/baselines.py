@@ -20,11 +20,11 @@ from .runner import Runner
 # %% ../../nbs/studies/09_baselines.ipynb #50a6631a
 class BaselinesRecipe(Recipe):
     """The recipe of the chapter on baselines: every table row of the mixture density network, of the variational
-    autoencoder and of the noise baseline.
+    autoencoder, of the graph flow and of the noise baseline.
     """
 
     chapter = "baselines"
-    variants = ("mdn", "cvae", "noise")
+    variants = ("mdn", "cvae", "cgnf", "noise")
 
     def untrained(self, run: Runner, variant: str) -> PosePosterior:
         "A variant before its training."

@@ -68,6 +68,8 @@ FEATURES = {  # variant → detector, and the depth of its features; an empty on
     "features_shallow": ("blazepose", "shallow"),
     "features_middle": ("blazepose", "middle"),
     "features_deep": ("blazepose", "deep"),
+    "features_world": ("blazepose", "world"),
+    "features_both": ("blazepose", "middle+world"),
 }
 
 

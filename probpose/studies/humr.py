@@ -16,8 +16,9 @@ from torch import Tensor
 from ..core.batches import PoseBatch
 from ..core.checks import choose
 from ..core.devices import make_generator
-from ..data.detected import DetectedImages, load_detected
+from ..data.detected import DetectedImages, detect_all, load_detected
 from ..data.frames import spread_evenly
+from ..data.joined import JoinedPoses
 from ..evaluation.curves import expected_best
 from ..geometry.crops import crop_coordinates, map_pixels
 from ..geometry.skeletons import COCO_17
@@ -30,11 +31,13 @@ from ..models.humr.hypotheses import BodyHypotheses
 from ..models.humr.model import HuMR, supervision_ablation
 from ..models.humr.networks import inside_crop, inside_mask, pack_masks
 from ..models.humr.prohmr import ProHMR, ProHMRConfig, component_ablation
+from ..rendering.scenes import SceneConfig, everyday_scenes
 from .depths import FEATURES, measure_features
 from .page import Page
 from .plans import PLANS
 from .recipe import Recipe
 from .runner import Runner
+from ..vision.by_name import load_crop_detector
 
 # %% ../../nbs/studies/13_humr.ipynb #3f1244df
 _COMPONENTS = {
@@ -62,7 +65,8 @@ _SAMPLES = {
 }  # variant → hypotheses in training, z = 0 among them
 
 
-DETECTOR = "open"  # whose evidence all variants learn from
+DETECTOR = "blazepose"  # whose evidence all variants learn from
+SHIPPED = "shipped"  # the full model, trained for longer
 
 
 def humr_config(
@@ -71,8 +75,9 @@ def humr_config(
     **changes,  # what all share, e.g. the seed
 ) -> HuMRConfig:
     "The settings of a variant; raises `UnknownNameError`."
-    choose(variant, (*_COMPONENTS, *_SUPERVISION, *_SAMPLES), "variant")
+    choose(variant, (*_COMPONENTS, *_SUPERVISION, *_SAMPLES, SHIPPED), "variant")
     changes = {"detector": DETECTOR} | changes
+    variant = "full" if variant == SHIPPED else variant
     if variant in _COMPONENTS:
         return component_ablation(tier, **changes)[_COMPONENTS[variant]]
     if variant in _SUPERVISION:
@@ -80,7 +85,11 @@ def humr_config(
     return HuMRConfig.for_tier(tier, **changes | {"weight_mask": 0.0, "samples": _SAMPLES[variant]})
 
 # %% ../../nbs/studies/13_humr.ipynb #443df96d
-JOINT_SETS = {"all": "lsp_14", "transfer": "smpl_22"}  # subset → the joints on which accuracy is measured
+JOINT_SETS = {
+    "all": "lsp_14",
+    "everyday": "lsp_14",
+    "transfer": "smpl_22",
+}  # subset → the joints on which accuracy is measured
 
 
 def _points(hypotheses: BodyHypotheses, name: str) -> Tensor:
@@ -99,6 +108,22 @@ def measure_accuracy(
     surface, truth = hypotheses.points("surface"), body.points("surface", rotations, betas)
     vertices = pve(surface, truth, pelvis(found, protocol), pelvis(true, protocol))
     return {"mpjpe": mpjpe(found, true, protocol), "pa_mpjpe": pa_mpjpe(found, true, protocol), "pve": vertices}
+
+
+def measure_facing(
+    rotations: Tensor,  # (B, 22, 3, 3) of one hypothesis, the first one into camera axes
+    truth: Tensor,  # (B, 22, 3, 3)
+) -> dict[tuple[str, str], Tensor]:  # (metric, statistic) → (B,), per cent
+    """Whether the pelvis looks to the right border, and whether to the true side; NaN for people who look at the
+    camera or away from it, by less than 30 degrees to a side.
+    """
+    side, true = rotations[:, 0, 0, 2], truth[:, 0, 0, 2]
+    sideways = true.abs() >= 0.5
+    return {
+        ("faces_right", "mode"): 100 * (side > 0).float(),
+        ("faces_right", "truth"): 100 * (true > 0).float(),
+        ("facing_agreement", "mode"): (100 * ((side > 0) == (true > 0)).float()).masked_fill(~sideways, torch.nan),
+    }
 
 
 def measure_agreement(
@@ -170,18 +195,36 @@ class HuMRRecipe(Recipe):
     "The recipe of the HuMR chapter: Tables 1 to 3, S1 and S2, Figures S1 and S2 of Wehrbein et al. 2025."
 
     chapter = "humr"
-    variants = (*_COMPONENTS, *_SUPERVISION, *_SAMPLES, *FEATURES)
+    variants = (*_COMPONENTS, *_SUPERVISION, *_SAMPLES, SHIPPED, *FEATURES)
 
     def _images(
-        self, run: Runner, split: str, dataset: str, size: int, seed: int = 0, detector: str = DETECTOR
+        self, run: Runner, split: str, dataset: str, size: int, seed: int = 0, scenes: SceneConfig = SceneConfig()
     ) -> DetectedImages:
         path = run.path if dataset == run.dataset else None
-        return load_detected(dataset, split, size, seed, path, run.progress, detector)
+        return load_detected(dataset, split, size, seed, path, run.progress, DETECTOR, scenes)
 
-    def load_frames(self, run: Runner, split: str, detector: str = DETECTOR) -> DetectedImages:
-        "Images of a split, as a packaged detector sees them."
-        size = run.plan.train_frames if split == "train" else run.plan.test_frames
-        return self._images(run, split, run.dataset, size, detector=detector)
+    def load_frames(self, run: Runner, split: str) -> DetectedImages | JoinedPoses:
+        """Images of a split: of the plain world to be measured on; to learn from, of three kinds as one.
+
+        Those are images of the everyday world, of which every fifth shows an everyday posture, and two fifths as many
+        of the plain one.
+        """
+        if split != "train":
+            return self._images(run, split, run.dataset, run.plan.test_frames)
+        size, wide = run.plan.train_frames, everyday_scenes()
+        parts = (
+            self._images(run, split, run.dataset, size - size // 5, scenes=wide),
+            self._images(run, split, "everyday", size // 5, scenes=wide),
+            self._images(run, split, run.dataset, 2 * size // 5),
+        )
+        return JoinedPoses(parts)
+
+    def load_everyday(self, run: Runner) -> DetectedImages:
+        "The test people in the everyday world."
+        size = run.plan.test_frames
+        return run.remember(
+            "everyday world", lambda: self._images(run, "test", run.dataset, size, scenes=everyday_scenes())
+        )
 
     def load_transfer(self, run: Runner) -> DetectedImages:
         "Images of people who move otherwise: synthetic motions, in scenes of another seed."
@@ -206,19 +249,25 @@ class HuMRRecipe(Recipe):
         "The trained model; None for a comparison of features."
         return None if variant in FEATURES else super().model(run, variant)
 
-    def _seen(self, run: Runner, split: str, detector: str) -> DetectedImages:
-        "The images of a split as some detector sees them."
+    def _compared(self, run: Runner, split: str, detector: str) -> DetectedImages:
+        "Images of the plain world on which features are compared, at most 6,000, as a detector sees them."
+        frames = run.train_data.parts[2] if split == "train" else run.test_data
+        frames = frames[spread_evenly(len(frames), 6000)]
         if detector == DETECTOR:
-            return run.train_data if split == "train" else run.test_data
-        return run.remember(f"{split} {detector}", lambda: self.load_frames(run, split, detector))
+            return frames
+        looking = load_crop_detector(detector)
+        return run.remember(f"{split} {detector}", lambda: detect_all(frames.rendered, looking, progress=run.progress))
 
     def measure(self, run: Runner, variant: str, model: HuMR | None) -> tuple[list[dict], dict]:
         "Records of one variant; for the full one also its long curve."
         if variant in FEATURES:
-            train, test = (self._seen(run, split, FEATURES[variant][0]) for split in ("train", "test"))
+            train, test = (self._compared(run, split, FEATURES[variant][0]) for split in ("train", "test"))
             return measure_features(variant, train, test), {}
         records = []
-        for subset, data in {"all": run.test_data, "transfer": run.transfer_data}.items():
+        worlds = {"all": run.test_data, "transfer": run.transfer_data}
+        if variant in (*self.main, SHIPPED):
+            worlds["everyday"] = self.load_everyday(run)
+        for subset, data in worlds.items():
             records += self._accuracy(run, variant, model, data, subset)
         if variant == "full" and run.seed == 0:
             records += self._long_curve(run, model)
@@ -231,6 +280,8 @@ class HuMRRecipe(Recipe):
             truth = batch.to(run.device)
             errors = measure_accuracy(made, truth.rotations, truth.betas, JOINT_SETS[subset])
             found = {(name, "mode", 1, subset): value[0] for name, value in errors.items()}
+            facing = measure_facing(made.rotations[0], truth.rotations)
+            found |= {(*name, 1, subset): value for name, value in facing.items()}
             for name, value in errors.items():
                 found |= {
                     (name, "best", m, subset): best for m, best in zip((*counts, n), expected_best(value, (*counts, n)))

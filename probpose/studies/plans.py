@@ -50,7 +50,11 @@ class StudyEntry:
     datasets: tuple[str, ...] = ("cmu",)  # on which its results are committed
     seeds: tuple[int, ...] = (0, 1, 2)
     main: tuple[str, ...] = ()  # variants that get every seed; empty: all
-    regressors: tuple[str, ...] = ()  # variants that train for the plan's `regressor_iterations`
+    regressors: tuple[
+        str, ...
+    ] = ()  # variants that train for the plan's `regressor_iterations`, and what ships of HuMR
+    whole: int = 1  # so many of the seeds get all variants, the others the main ones
+    few: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # seed → its variants, where it gets others
     after: tuple[str, ...] = ()
     borrows: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (lender, its variant) → name here
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # tier → fields of the plan
@@ -58,6 +62,10 @@ class StudyEntry:
     def iterations_of(self, plan: Plan, variant: str) -> int:
         "Training iterations of a variant under a plan."
         return plan.regressor_iterations if variant in self.regressors else plan.iterations
+
+    def variants_of(self, seed: int) -> tuple[str, ...]:  # empty: all
+        "What is made with a seed."
+        return () if seed in self.seeds[: self.whole] else self.few.get(seed, self.main)
 
     def lenders(self, name: str) -> list[tuple[str, str]]:  # (chapter, its variant)
         "From where the records of this name are borrowed; empty for a variant of the chapter's own."
@@ -78,7 +86,7 @@ STUDIES = {
     ),
     "baselines": StudyEntry(
         "probpose.studies.baselines:BaselinesRecipe",
-        main=("mdn", "cvae"),
+        main=("mdn", "cvae", "cgnf"),
         regressors=("mdn", "cvae"),
         borrows={
             ("poseflow", "mean_pose"): "mean_pose",
@@ -105,6 +113,23 @@ STUDIES = {
             "full": {"iterations": 700_000, "many": (200, 500, 1000, 2000), "part_frames": 500},
         },
     ),
+    "fmpose": StudyEntry(
+        "probpose.studies.fmpose:FMPoseRecipe",
+        main=("full",),
+        borrows={
+            ("diffpose", "full"): "diffpose",
+            ("diffpose", "predicts_pose"): "diffpose_pose",
+            ("poseflow", "full"): "poseflow",
+            ("poseflow", "martinez"): "martinez",
+            ("baselines", "mdn"): "mdn",
+            ("baselines", "cvae"): "cvae",
+        },
+        changes={
+            "smoke": {"part_frames": 8},
+            "laptop": {"iterations": 3500, "part_frames": 200},
+            "full": {"iterations": 100 * 24_375, "part_frames": 500},
+        },
+    ),
     "elepose": StudyEntry(
         "probpose.studies.elepose:ElePoseRecipe",
         main=("full", "base", "bones", "bones_elevation", "bones_pca"),
@@ -122,22 +147,28 @@ STUDIES = {
     ),
     "humr": StudyEntry(
         "probpose.studies.humr:HuMRRecipe",
+        seeds=(0, 1, 2, 3, 4),
         main=("prohmr", "no_mask", "full"),
+        whole=2,
+        few={3: ("full",), 4: ("full",)},
+        regressors=("shipped",),
         changes={  # images instead of frames
             "smoke": dict(
                 train_frames=48,
                 test_frames=16,
                 transfer_frames=12,
                 iterations=4,
+                regressor_iterations=4,
                 hypotheses=8,
                 many=(16,),
                 part_frames=8,
             ),
             "laptop": dict(
-                train_frames=6000,
+                train_frames=30_000,
                 test_frames=1000,
                 transfer_frames=400,
                 iterations=1000,
+                regressor_iterations=8000,
                 hypotheses=100,
                 many=(1000,),
                 part_frames=200,
@@ -147,6 +178,7 @@ STUDIES = {
                 test_frames=4000,
                 transfer_frames=2000,
                 iterations=400_000,
+                regressor_iterations=400_000,
                 hypotheses=100,
                 many=(1000,),
                 part_frames=2000,
@@ -156,15 +188,17 @@ STUDIES = {
     "head_to_head": StudyEntry(
         "probpose.studies.head_to_head:HeadToHeadRecipe",
         seeds=(0,),
-        after=("poseflow", "baselines", "diffpose"),  # compares what the others have trained
+        after=("poseflow", "baselines", "diffpose", "fmpose"),  # compares what the others have trained
         borrows={
             ("poseflow", "mean_pose"): "mean_pose",
             ("poseflow", "martinez"): "martinez",
             ("baselines", "mdn"): "mdn",
             ("baselines", "cvae"): "cvae",
+            ("baselines", "cgnf"): "cgnf",
             ("poseflow", "full"): "poseflow",
             ("diffpose", "full"): "diffpose",
             ("diffpose", "predicts_pose"): "diffpose_pose",
+            ("fmpose", "full"): "fmpose",
             ("baselines", "noise"): "noise",
         },
         changes={"smoke": {"part_frames": 8}, "laptop": {"part_frames": 400}, "full": {"part_frames": 400}},

@@ -36,6 +36,7 @@ _RELEASED = {  # model → its study, its variant, and its card: subsets; label,
     "elepose": {
         "chapter": "elepose",
         "variant": "full",
+        "compact": "bytes",
         "subsets": {"all": "true 2D poses", "detected": "detected 2D poses"},
         "rows": (
             ("PA-MPJPE (mm)", "pa_mpjpe", "mode", 1),
@@ -46,9 +47,14 @@ _RELEASED = {  # model → its study, its variant, and its card: subsets; label,
     },
     "humr": {
         "chapter": "humr",
-        "variant": "full",
+        "variant": "shipped",
+        "compact": "bytes",
         "single": "z = 0",
-        "subsets": {"all": "people of the test split", "transfer": "synthetic motions, other scenes"},
+        "subsets": {
+            "all": "people of the test split",
+            "everyday": "in everyday scenes",
+            "transfer": "synthetic motions",
+        },
         "rows": (
             ("MPJPE of {single} (mm)", "mpjpe", "mode", 1),
             ("MPJPE of the best hypothesis (mm)", "mpjpe", "best", 1),
@@ -99,4 +105,4 @@ def release(
     count = max(entry["count"] for entry in result.records if all(entry[key] == value for key, value in whole.items()))
     gaps = {"count": count, "hypotheses": run.plan.hypotheses, "table": _card_table(load_results(result), about)}
     card = fill_card(name, run, result, frames=len(run.recipe.frames(run, variant)), **gaps)
-    return run.model(variant).save_pretrained(folder, card, compact="half")
+    return run.model(variant).save_pretrained(folder, card, compact=about.get("compact", "half"))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from probpose.bodies.files import find_body_file
 from probpose.cli.app import app
 from probpose.core.devices import make_generator
 from probpose.geometry.conversions import rest_pose
@@ -45,7 +46,7 @@ class Seer(torch.nn.Module):
 @pytest.fixture(autouse=True)
 def seer(monkeypatch):
     made = Seer()
-    monkeypatch.setattr("probpose.vision.by_name.load_crop_detector", lambda *_, **__: made)
+    monkeypatch.setattr("probpose.models.convert.backbone.load_crop_detector", lambda *_, **__: made)
     return made
 
 
@@ -83,7 +84,7 @@ def test_keypoints_become_bodies_in_files(photograph, keypoints, weights, tmp_pa
     done = run(photograph, keypoints=keypoints, weights=weights, hypotheses=3, out=tmp_path / "new" / "bodies")
     assert done.exit_code == 0, done.output
     assert (
-        sorted(p.name for p in (tmp_path / "new" / "bodies").iterdir()) == ["person_00.glb", "person_00.npz"]
+        sorted(p.name for p in (tmp_path / "new" / "bodies").iterdir()) == ["bodies.glb", "person_00.npz"]
         and "3 hypotheses" in done.output
     )
     with np.load(tmp_path / "new/bodies/person_00.npz") as file:
@@ -99,17 +100,20 @@ def test_keypoints_become_bodies_in_files(photograph, keypoints, weights, tmp_pa
         assert np.allclose(file["box"], [*(middle - [WIDTH / 2, HEIGHT / 2]) / focal, size / focal], atol=1e-5)
         projected = focal * (joints + where)[..., :2] / (joints + where)[..., 2:] + [WIDTH / 2, HEIGHT / 2]
         assert np.allclose(projected, file["keypoints_2d"], atol=0.5), "the camera of the whole image"
-    found = trimesh.load_scene(tmp_path / "new/bodies/person_00.glb")
-    assert set(found.geometry) == {"hypothesis_00", "hypothesis_01", "hypothesis_02"}
+    found = trimesh.load_scene(tmp_path / "new/bodies/bodies.glb")
+    names = {"person_00/mode", "person_00/hypothesis_01", "person_00/hypothesis_02"}
+    assert set(found.graph.nodes_geometry) == set(found.geometry) == names
+    looks = {name: found.geometry[name].visual.material for name in names}
+    assert {name: look.baseColorFactor[3] == 255 for name, look in looks.items()} == {n: "mode" in n for n in names}
     assert found.bounds[1][2] < 0 and np.allclose(
-        found.geometry["hypothesis_00"].bounds.mean(0)[2], -where[2], atol=1.5
+        found.geometry["person_00/mode"].bounds.mean(0)[2], -where[2], atol=1.5
     ), "ahead of the camera"
 
 
 @pytest.mark.parametrize("form", ["obj", "gltf"])
 def test_other_formats(form, photograph, keypoints, weights, tmp_path):
     done = run(photograph, keypoints=keypoints, weights=weights, hypotheses=1, format=form, out=tmp_path / "out")
-    assert done.exit_code == 0 and (tmp_path / f"out/person_00.{form}").stat().st_size > 1e5, done.output
+    assert done.exit_code == 0 and (tmp_path / f"out/bodies.{form}").stat().st_size > 1e5, done.output
 
 
 def test_the_seed_decides(photograph, keypoints, weights, tmp_path):
@@ -131,8 +135,10 @@ def test_several_people_have_files_of_their_own(photograph, weights, tmp_path):
     np.savez(tmp_path / "people.npz", keypoints=two.numpy())
     done = run(photograph, keypoints=tmp_path / "people.npz", weights=weights, hypotheses=2, out=tmp_path / "out")
     assert done.exit_code == 0 and {p.name for p in (tmp_path / "out").iterdir()} == {
-        f"person_{i:02d}.{form}" for i in (0, 1) for form in ("npz", "glb")
+        *("person_00.npz", "person_01.npz", "bodies.glb")
     }, done.output
+    nodes = set(trimesh.load_scene(tmp_path / "out/bodies.glb").graph.nodes_geometry)
+    assert nodes == {f"person_{i:02d}/{row}" for i in (0, 1) for row in ("mode", "hypothesis_01")}
     boxes = [np.load(tmp_path / f"out/person_{i:02d}.npz")["box"] for i in (0, 1)]
     assert boxes[1][2] == pytest.approx(0.6 * boxes[0][2])
     assert refused(
@@ -166,10 +172,13 @@ def test_without_a_file_the_packaged_detector_looks_at_the_box(photograph, weigh
     assert np.allclose(
         np.load(tmp_path / "out/person_00.npz")["box"], [-120 / 900, 0, 180 / 900], atol=1e-6
     ) and seer.seen[0].shape == (1, 256, 256, 3)
-    assert run(photograph, weights=weights, hypotheses=1, out=tmp_path / "whole").exit_code == 0
-    assert np.allclose(np.load(tmp_path / "whole/person_00.npz")["box"], [0, 0, 640 / 800], atol=1e-6), (
-        "the square around the whole image"
-    )
+
+
+def test_nobody_in_a_picture_is_a_line_and_no_file(photograph, weights, seer, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    done = run(photograph, weights=weights, hypotheses=1, out=tmp_path / "whole", view=tmp_path / "page.html")
+    assert done.exit_code == 0 and "nobody was found in 1 picture" in done.output, done.output
+    assert not (tmp_path / "whole").exists() and not (tmp_path / "page.html").exists() and not seer.seen
 
 
 def test_heatmaps_over_the_box(photograph, weights, tmp_path):
@@ -210,6 +219,16 @@ def test_another_body_is_used_and_said(photograph, keypoints, weights, tmp_path)
         (("person.json",), "picture"),
         (("street.jpg", "--focal", 0), "focal"),
         (("street.jpg", "--focal", -5), "focal"),
+        (("street.jpg", "--focal", "nan"), "focal"),
+        (("street.jpg", "--focal", "inf"), "focal"),
+        (("street.jpg", "--box", "nan,200,100"), "box"),
+        (("street.jpg", "--body", "smplx"), "--body open needs no licence"),
+        (("street.jpg", "--body", "smplx"), "SMPLX_NEUTRAL.npz"),
+        (("street.jpg", "--body", "other.npz"), "one topology"),
+        (("street.jpg", "--body", "flat.npz"), "shape components"),
+        (("folder", "--box", "200,200,100"), "one photograph"),
+        (("folder", "--keypoints", "person.json"), "one photograph"),
+        (("street.jpg", "--heatmaps", "empty.npz"), "without mass"),
         (("street.jpg", "--box", "5000,200,100"), "outside the image"),
         (("street.jpg", "--box", "200,200,0"), "8 pixels"),
         (("street.jpg", "--box", "200,200"), "x,y,size"),
@@ -234,6 +253,14 @@ def test_a_mistake_is_one_sentence_and_leaves_no_file(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PROBPOSE_BODIES", raising=False)
     (tmp_path / "flags.json").write_text(json.dumps({"keypoints": PERSON.tolist(), "scores": [2.0] * 17}))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "street.jpg").write_bytes(photograph.read_bytes())
+    np.savez(tmp_path / "empty.npz", heatmaps=np.zeros((1, 17, 64, 64), np.float32))
+    if ".npz" in str(words[-1]) and "--body" in words:
+        with np.load(find_body_file("open")) as file:
+            arrays = {name: file[name] for name in file.files}
+        np.savez(tmp_path / "other.npz", **arrays | {"v_template": arrays["v_template"][:-7]})
+        np.savez(tmp_path / "flat.npz", **arrays | {"shapedirs": arrays["shapedirs"][:, :, :5]})
     given = () if "--weights" in words else ("--weights", weights)
     done = run(*words, *given, out=tmp_path / "out")
     assert refused(done, said, "Error"), done.output
@@ -300,12 +327,14 @@ def test_other_formats_of_keypoints_and_other_images(photograph, weights, tmp_pa
         device="cpu",
     )
     assert done.exit_code == 0 and "1 of 2 people belong to other images" in done.output, done.output
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"person_00.npz", "person_00.glb"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"person_00.npz", "bodies.glb"}
 
 
 def test_weights_decide_who_looks(photograph, keypoints, weights, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("probpose.vision.by_name.load_crop_detector", lambda name: asked.append(name) or Seer())
+    monkeypatch.setattr(
+        "probpose.models.convert.backbone.load_crop_detector", lambda name: asked.append(name) or Seer()
+    )
     other = HuMR(HuMRConfig.for_tier("smoke", detector="blazepose", features=FEATURES)).save_pretrained(tmp_path / "w")
     for folder in (weights, other):
         done = run(photograph, keypoints=keypoints, weights=folder, hypotheses=1, out=tmp_path / "out")
@@ -319,7 +348,7 @@ def test_blazepose_finds_people(rendered, tmp_path):
 
     detector = BlazePoseCrops()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("probpose.vision.by_name.load_crop_detector", lambda name: detector)
+        patch.setattr("probpose.models.convert.backbone.load_crop_detector", lambda name: detector)
         folder = HuMR(HuMRConfig.for_tier("smoke", detector="blazepose")).save_pretrained(tmp_path / "weights")
         two = torch.cat([rendered[0][0][:, 100:-100], rendered[0][1][:, 100:-100]], 1)
         Image.fromarray(two.numpy()).save(tmp_path / "two.png")
@@ -330,5 +359,8 @@ def test_blazepose_finds_people(rendered, tmp_path):
         assert boxed.exit_code == 0, boxed.output
         assert np.load(tmp_path / "boxed/person_00.npz")["box"][2] == pytest.approx(460 / math.hypot(624, 512))
         Image.new("RGB", (300, 200), "grey").save(tmp_path / "grey.png")
-        assert refused(run(tmp_path / "grey.png", out=tmp_path / "none", **options), "nobody", "Error")
+        nobody = run(tmp_path / "grey.png", out=tmp_path / "none", **options)
+        assert nobody.exit_code == 0 and "nobody was found" in nobody.output
+        boxed = run(tmp_path / "grey.png", box="150,100,100", out=tmp_path / "none", **options)
+        assert refused(boxed, "nobody", "NoPersonError")
     assert not (tmp_path / "none").exists()

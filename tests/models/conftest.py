@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from probpose.core.batches import PoseBatch
+from probpose.data import load
 from probpose.evidence.detections import Detections
 
 
@@ -19,6 +20,18 @@ def detections():
 def batch(detections):
     poses = torch.randn(4, 17, 3, generator=torch.Generator().manual_seed(2)) * 0.3
     return PoseBatch(detections, poses - poses[:, :1])
+
+
+@pytest.fixture(scope="module")
+def data():
+    "Synthetic frames with heatmaps."
+    return load("synthetic", split="test", size=64)
+
+
+@pytest.fixture
+def seen(data):
+    "Six of them with their heatmaps."
+    return data.batch(torch.arange(6), heatmaps=True)
 
 
 @pytest.fixture

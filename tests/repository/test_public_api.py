@@ -16,6 +16,7 @@ import yaml
 
 import probpose
 from probpose.cli.app import app
+from probpose.models import scoring
 from probpose.models.pretrained import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +29,7 @@ def arguments(function) -> list[str]:
 
 def test_the_three_lines():
     assert arguments(probpose.load) == SNAPSHOT["load"]
+    assert arguments(probpose.aggregate) == SNAPSHOT["aggregate"]
     assert [field.name for field in dataclasses.fields(probpose.Detections)] == SNAPSHOT["Detections fields"]
 
 
@@ -43,6 +45,14 @@ def test_settings_and_their_defaults(name):
     expected = SNAPSHOT["models"][name]
     assert config.__name__ == expected["config"]
     assert {field.name: repr(field.default) for field in dataclasses.fields(config)} == expected["fields"]
+
+
+def test_the_scorer():
+    expected = SNAPSHOT["Scorer"]
+    assert {f.name: repr(f.default) for f in dataclasses.fields(scoring.ScorerConfig)} == expected["fields"]
+    for name in ("fit_scorer", "load_scorer"):
+        assert arguments(getattr(scoring, name)) == expected[name]
+    assert arguments(scoring.Scorer.score) == expected["score"]
 
 
 def verbs(commands: dict, before: str = "") -> dict[str, list[str]]:
@@ -72,5 +82,5 @@ def test_the_schema_of_results():
     for path in sorted((ROOT / "book/results").glob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
         assert sorted(result) == SNAPSHOT["result keys"], path.name
-        for record in result["records"]:  # the standard error is there where it was computed
-            assert sorted({*record, "stderr"}) == SNAPSHOT["record keys"], path.name
+        assert sorted(result["records"]["columns"]) == SNAPSHOT["record keys"], path.name
+        assert {len(row) for row in result["records"]["rows"]} == {len(SNAPSHOT["record keys"])}, path.name

@@ -76,6 +76,20 @@ def test_paths_exist():
     assert wrong == []
 
 
+def lost_anchors(text: str, labels: set[str]) -> list[str]:
+    "Links into a page whose place bears no label; headings by themselves are no places that a link reaches."
+    return [
+        place for place in re.findall(r"\]\([^)\s]*#([^)\s]+)\)", text) if "//" not in place and place not in labels
+    ]
+
+
+def test_links_into_pages_lead_to_labels():
+    pages = {where: text for where, text in prose().items() if where.startswith(("book/", "nbs/"))}
+    labels = {label for text in pages.values() for label in re.findall(r"^\(([\w-]+)\)=$", text, re.MULTILINE)}
+    assert [(where, lost) for where, text in pages.items() if (lost := lost_anchors(text, labels))] == []
+    assert lost_anchors("[a](#here), [b](page.md#there), [c](other.md)", {"here"}) == ["there"]
+
+
 @pytest.mark.parametrize("text", ["see `models.HuMR`", "`probpose.detectors.load`", "`studies.page.nothing(x)`"])
 def test_a_name_that_is_gone_would_be_found(text):
     assert not all(resolves(name) for name in mentioned_names(text)) and mentioned_names(text)

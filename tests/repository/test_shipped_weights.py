@@ -13,12 +13,15 @@ from safetensors import safe_open
 
 import probpose
 from probpose.core.devices import make_generator
+from probpose.geometry.conversions import rest_pose
+from probpose.models.scoring import load_scorer
 from probpose.vision.detections import ImageDetections
 from probpose.vision.hrnet import load_detector
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAPSHOT = json.loads((Path(__file__).parent / "snapshots/weights.json").read_text())
 DETECTOR = "probpose/weights/detector"
+SCORER = "probpose/weights/scorer"
 EVERY = 7  # of the sampled numbers one in seven was kept
 ANKLES_TO_WRISTS = [
     [(410, 560), (405, 455), (415, 350), (470, 350), (475, 455), (480, 560), (442, 350), (441, 262)],
@@ -58,7 +61,7 @@ def test_all_shipped_weights_are_in_the_snapshot():
     assert {str(file.parent.relative_to(ROOT)) for file in folders} == set(SNAPSHOT)
 
 
-@pytest.mark.parametrize("folder", sorted(set(SNAPSHOT) - {DETECTOR}))
+@pytest.mark.parametrize("folder", sorted(set(SNAPSHOT) - {DETECTOR, SCORER}))
 def test_a_shipped_model_answers_as_before(folder):
     kept = SNAPSHOT[folder]
     assert stored_shapes(ROOT / folder / "model.safetensors") == kept["stored"]
@@ -78,3 +81,11 @@ def test_the_shipped_detector_answers_as_before():
     size = detector.config.input_size
     found = detector.detect(torch.rand(1, 3, size, size, generator=make_generator(2)))
     assert same(found.scores, kept["scores"]) and same(found.features, kept["features"])
+
+
+def test_the_shipped_scorer_answers_as_before():
+    kept = SNAPSHOT[SCORER]
+    assert stored_shapes(ROOT / SCORER / "scorer.safetensors") == kept["stored"]
+    hypotheses = rest_pose("h36m_17") + 0.05 * torch.randn(7, 2, 17, 3, generator=make_generator(3))
+    found = load_scorer(ROOT / SCORER).score(hypotheses, two_people())
+    assert found.flatten().tolist() == pytest.approx(kept["scores"], rel=1e-3, abs=1e-2)

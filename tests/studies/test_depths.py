@@ -69,5 +69,7 @@ def test_the_study_records_every_row(tmp_path):
 
 def test_all_variants_learn_from_one_detector():
     trained = [name for name in HuMRRecipe.variants if name not in FEATURES]
-    assert {humr_config(name, "smoke").detector for name in trained} == {"open"}
-    assert humr_config("full", "smoke", detector="blazepose").features == 288
+    assert {humr_config(name, "smoke").detector for name in trained} == {"blazepose"}
+    assert (
+        humr_config("full", "smoke").features == 387 and humr_config("full", "smoke", detector="open").features == 240
+    )

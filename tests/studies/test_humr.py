@@ -7,7 +7,9 @@ import torch
 from probpose.bodies.body import load_body
 from probpose.core.batches import PoseBatch
 from probpose.core.errors import UnknownNameError
+from probpose.ledger.places import book_folder
 from probpose.ledger.published import load_published
+from probpose.ledger.results import load_results
 from probpose.models.humr.hypotheses import BodyHypotheses
 from probpose.studies.humr import (
     JOINT_SETS,
@@ -16,6 +18,7 @@ from probpose.studies.humr import (
     humr_config,
     measure_accuracy,
     measure_agreement,
+    measure_facing,
 )
 
 
@@ -83,3 +86,27 @@ def test_accuracy_of_the_truth_is_zero():
     for protocol in JOINT_SETS.values():
         for values in measure_accuracy(made, turns, betas, protocol).values():
             assert values.shape == (2, 2) and values[0].abs().max() < 1e-2 < values[1].min()
+
+
+def test_facing_is_that_of_the_pelvis_and_judged_of_people_who_stand_sideways():
+    right, left, front = (
+        roma.rotvec_to_rotmat(torch.tensor([0.0, angle, 0.0])) for angle in (torch.pi / 2, -torch.pi / 2, 0.1)
+    )
+    truth = torch.stack([right, left, front])[:, None].expand(3, 22, 3, 3)
+    found = measure_facing(torch.stack([right, right, left])[:, None].expand(3, 22, 3, 3), truth)
+    assert found["faces_right", "mode"].tolist() == [100, 100, 0] and found["faces_right", "truth"].tolist()[:2] == [
+        100,
+        0,
+    ]
+    assert found["facing_agreement", "mode"].tolist()[:2] == [100, 0]
+    assert found["facing_agreement", "mode"].isnan().tolist() == [False, False, True]
+
+
+def test_no_committed_training_turned_everybody_to_one_border():
+    results = load_results(book_folder() / "results")
+    results = results[(results["chapter"] == "humr") & (results["subset"] == "all")]
+    rows = ["variant", "seed"]
+    right = results[results["metric"] == "faces_right"].pivot_table(index=rows, columns="statistic", values="value")
+    agreed = results[results["metric"] == "facing_agreement"].set_index(rows)["value"]
+    assert len(right.xs("full", level="variant")) >= 3 and (right["mode"] - right["truth"]).abs().max() < 15
+    assert agreed.min() > 80

@@ -8,7 +8,7 @@ import pytest
 from probpose.core.errors import UnknownNameError
 from probpose.ledger.results import TIERS
 from probpose.models import build
-from probpose.models.pretrained import MODELS, TRAINABLE
+from probpose.models.pretrained import BUILDABLE, MODELS, TRAINABLE
 from probpose.studies.plans import PLANS, RESOURCES, STUDIES, borrowed_records, recipe_class, study_plan
 
 
@@ -34,8 +34,9 @@ def test_variants_that_train_as_regressors_exist():
 
 
 def test_every_model_is_built_by_name_trained_in_a_chapter_and_loaded_again():
-    made = {type(build(name, "smoke")).__name__ for name in TRAINABLE}
+    made = {type(build(name, "smoke")).__name__ for name in BUILDABLE}
     assert made == set(MODELS) - {"MeanPose"}, "a mean needs no iterations and no settings"
+    assert set(BUILDABLE) == set(TRAINABLE)
 
 
 def test_the_table_is_read_without_pytorch():
@@ -47,3 +48,10 @@ def test_unknown_studies_and_tiers_are_refused():
     for mistake in (("posflow", "smoke"), ("poseflow", "huge")):
         with pytest.raises(UnknownNameError):
             study_plan(*mistake)
+
+
+def test_seeds_get_all_variants_the_main_ones_or_a_few():
+    entry = STUDIES["humr"]
+    assert [entry.variants_of(seed) for seed in entry.seeds] == [(), (), entry.main, ("full",), ("full",)]
+    assert [STUDIES["poseflow"].variants_of(seed) for seed in (0, 1)] == [(), STUDIES["poseflow"].main]
+    assert STUDIES["baselines"].variants_of(0) == () and "full" in entry.main

@@ -3,7 +3,6 @@
 Exactly that is done in a copy of the tree; then the table of contents is renewed and the chapter is run by Snakemake.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ import nbformat
 import pytest
 
 from probpose.book.pages import toc_pages
+from probpose.ledger.results import load_result
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -117,7 +117,7 @@ def test_the_contents_are_renewed_and_the_chapter_runs(tree):
     assert " mm, " in said.text and " levels" in said.text
     assert "toy method" in table["data"]["text/html"] and "smoke" in table["data"]["text/html"]
 
-    stored = json.loads((tree / "_build/results/toy-synthetic-smoke-0.json").read_text())
-    assert stored["provenance"]["parameters"]["settings"]["cvae"]["iterations"] == 3
-    assert {"mpjpe", "cps", "ece"} <= {entry["metric"] for entry in stored["records"]} and stored["curves"]
+    stored = load_result(tree / "_build/results/toy-synthetic-smoke-0.json")
+    assert stored.provenance["parameters"]["settings"]["cvae"]["iterations"] == 3
+    assert {"mpjpe", "cps", "ece"} <= {entry["metric"] for entry in stored.records} and stored.curves
     assert list((tree / "cache" / "studies").glob("toy-cvae-*/weights/model.safetensors"))

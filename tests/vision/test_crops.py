@@ -11,9 +11,9 @@ from probpose.core.errors import ConfigError, NoPersonError, NotFiniteError, Sha
 from probpose.geometry.crops import Crop, crop_around, crop_box
 from probpose.geometry.skeletons import BLAZEPOSE_33, COCO_17, MPII_16
 from probpose.models.humr.config import FEATURE_WIDTHS
-from probpose.vision.blazepose import INNER, BlazePose
+from probpose.vision.blazepose import BlazePose
 from probpose.vision.by_name import load_crop_detector
-from probpose.vision.crops import BlazePoseCrops, at_depth
+from probpose.vision.crops import WIDTHS, BlazePoseCrops, at_depth
 from probpose.vision.images import crop_image, read_image
 
 SIZE = 512
@@ -70,10 +70,14 @@ def test_a_crop_is_seen_the_same_alone_and_among_others(detector, crops):
 
 def test_features_are_those_of_one_depth(detector, crops):
     seen = detector.look(crops[0])
-    assert torch.equal(seen.features, at_depth(seen.inner, "middle")) and torch.equal(
+    assert torch.equal(seen.features, at_depth(seen.inner, "middle+world")) and torch.equal(
         seen.features, detector.features_of(crops[0])
     )
-    assert torch.equal(torch.cat([at_depth(seen.inner, depth) for depth in INNER], 1), seen.inner)
+    assert torch.equal(torch.cat([at_depth(seen.inner, depth) for depth in WIDTHS], 1), seen.inner)
+    reader = BlazePose()
+    first = reader.detect(crops[0][0], torch.tensor([[0.0, 0, 256, 256]]))
+    (person,) = reader.follow(crops[0][0], first)
+    assert torch.equal(at_depth(seen.inner, "world")[0].view(33, 3), person.world)  # of the region that fits
     assert (seen.features[0] - seen.features[1]).abs().max() > 1e-3
     with pytest.raises(UnknownNameError, match="middle"):
         at_depth(seen.inner, "deepest")

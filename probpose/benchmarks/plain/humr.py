@@ -99,6 +99,7 @@ class PlainHuMR:
             "nll": -(standard_normal_log_prob(z) + log_det)[kept].mean() / DIM,
             "betas": (betas - features["betas"])[kept].square().sum(1).mean(),
             "orth": apart[0].mean() + apart[1:].mean(),
+            "mode": (vectors[0] - features["pose6d"])[kept].square().mean(),
             "camera": (torch.exp(-10 * camera[:, 0]) ** 2).mean(),
             "2d": (projected[0] - features["truth"])[kept].abs().sum((1, 2)).mean(),
         } | self.random_terms(projected[1:], features, draws["choice"])

@@ -89,6 +89,6 @@ def convert_humr(
     sizes |= dict(blocks=flow.blocks, hidden=flow.hidden, hidden_layers=len(flow.layers) - 1)
     sizes |= dict(clamp=own_clamp, body=body)
     sizes |= dict(head_activation=False, head_start=tuple(mean.tolist()), rotation_rows=True, centred=False)
-    config = with_settings(HuMRConfig(mask_targets="any"), sizes | settings)
+    config = with_settings(HuMRConfig(mask_targets="any", detector="official"), sizes | settings)
     left_out |= {f"{start}head.init_{name}": "kept as the setting head_start" for name in ("shape", "cam")}
     return Conversion(fill_model(HuMR(config), tensors, file), (file,), left_out, assumed)

@@ -6,6 +6,9 @@
 __all__ = ['convert_poseflow']
 
 # %% ../../../nbs/models/convert/04_poseflow.ipynb #b8770df6
+import torch
+from torch import Tensor
+
 from .couplings import CouplingLayout
 from .layouts import Conversion, Layout, fill_model, with_settings
 from .reading import OfficialFile
@@ -14,6 +17,13 @@ from ..poseflow.model import PoseFlow
 
 # %% ../../../nbs/models/convert/04_poseflow.ipynb #8afac278
 _USUAL = CouplingLayout("inn.", 48, 56, 8, 1028, (0, 2))
+
+
+def _of_picture(weight: Tensor) -> Tensor:  # (H, 78)
+    "The first layer of the condition for covariances with y down: the fifth of each joint's six numbers is negated."
+    sign = torch.ones(6)
+    sign[4] = -1
+    return weight * sign.repeat(weight.shape[1] // 6)
 
 
 def convert_poseflow(
@@ -36,7 +46,7 @@ def convert_poseflow(
     }
     assumed = (
         f"the soft clamp has α = 2 and the form {clamp!r}",
-        "the condition is 13 joints × (amplitude, mean, covariance), joint by joint, means normalised by themselves",
+        "the condition is 13 joints × (amplitude, mean, covariance), y up, means normalised by themselves",
         "the latent is z (16), then the 2D pose (32); vectors are coordinate-major",
     )
     layout = Layout("PoseFlow", flow.shapes() | condition, {r".*tmp_var.*": "memory of FrEIA's graph"}, assumed)
@@ -44,6 +54,7 @@ def convert_poseflow(
     tensors, own_clamp = flow.convert(file, clamp)
     tensors = {f"flow.{name}": value for name, value in tensors.items()}
     tensors |= {key.replace("cond_net", "encoder"): file.tensors[key] for key in condition}
+    tensors["encoder.0.weight"] = _of_picture(tensors["encoder.0.weight"])
     sizes = dict(hidden=flow.hidden, blocks=flow.blocks, condition_hidden=width, condition_features=features)
     sizes |= {"clamp": own_clamp, "own_frame": True}
     config = with_settings(released_config(PoseFlowConfig()), sizes | settings)

@@ -8,7 +8,7 @@ __all__ = ['DiffPoseConfig', 'check_diffpose_config', 'diffpose_config', 'releas
 # %% ../../../nbs/models/diffpose/01_config.ipynb #f1f9f1fb
 from dataclasses import dataclass, replace
 
-from ...core.checks import check_count, choose
+from ...core.checks import check_settings, choose
 from ...core.errors import ConfigError
 from ...distributions.diffusion import PREDICTIONS, SAMPLERS, SCHEDULES
 
@@ -82,12 +82,7 @@ _COUNTS = (
 
 def check_diffpose_config(config: DiffPoseConfig) -> None:
     "Refuse settings that no DiffPose can have; raises `ConfigError` and `UnknownNameError`."
-    for name, options in _CHOICES.items():
-        choose(getattr(config, name), options, name)
-    for name in _COUNTS:
-        check_count(getattr(config, name), name)
-    if not 0 <= config.joint_dropout < 1:
-        raise ConfigError(f"joint_dropout: expected a probability below 1, got {config.joint_dropout}")
+    check_settings(config, _CHOICES, _COUNTS, ["joint_dropout"])
     if not config.reach > 0 or (config.clip is not None and not config.clip > 0):
         raise ConfigError(
             f"reach and clip: expected positive numbers (or clip=None), got {config.reach} and {config.clip}"

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ...core.batches import FeatureBatch, Prepared
+from ...core.batches import FeatureBatch
 from ...core.checks import check_count, choose
 from ...core.devices import evaluating, make_generator, seeded
 from ...distributions.diffusion import SAMPLERS, diffusion_loss, make_schedule, visited_steps
@@ -22,6 +22,7 @@ from probpose.models.diffpose.condition import (
     draw_points,
     evidence_maps,
     ordered_samples,
+    prepare_from_maps,
     relative_positions,
     resnet18,
 )
@@ -189,14 +190,7 @@ class DiffPose(PosePosterior):
         return {"model": "DiffPose", "maps": maps, "pool": pool, "map_size": self.config.map_size}
 
     def prepare(self, dataset, chunk: int = 512):
-        place = dataset.poses.device
-        source = make_generator(0, place)
-        with torch.no_grad():
-            rows = [
-                self.features(dataset.batch(index, heatmaps=True), source)
-                for index in torch.arange(len(dataset), device=place).split(chunk)
-            ]
-        return Prepared({name: torch.cat([row[name] for row in rows]) for name in rows[0]}, dataset.fingerprint)
+        return prepare_from_maps(self, dataset, chunk)
 
     def training_step(self, batch, phase="main", generator=None):
         features = batch if isinstance(batch, FeatureBatch) else self.features(batch)

@@ -48,6 +48,7 @@ class HuMRConfig:
     random_weight: float = 1e-3  # of "all" and "visible"
     weight_betas: float = 5e-4
     weight_2d: float = 1e-2
+    weight_mode: float = 0.0  # of the squared distance of z = 0 from the true rotations; ProHMR's, not in HuMR's paper
     weight_nll: float = 0.1
     weight_orth: float = 0.1
     weight_mmd: float = 5e-2
@@ -78,7 +79,7 @@ class HuMRConfig:
         return cls(**{"features": width} | _TIERS[choose(tier, _TIERS, "tier")] | changes)
 
 
-FEATURE_WIDTHS = {"open": 240, "blazepose": 288}  # of the detectors of crops that ship
+FEATURE_WIDTHS = {"open": 240, "blazepose": 387}  # of the detectors of crops that ship
 
 _TIERS = {
     "smoke": dict(
@@ -94,6 +95,7 @@ _TIERS = {
         samples=5,
         pool=8,
         mask_grid=64,
+        weight_mode=10.0,
         lr=1e-3,
     ),
     "laptop": dict(
@@ -110,9 +112,10 @@ _TIERS = {
         pool=50,
         lr=1e-3,
         decay=0.05,
+        weight_mode=10.0,
         clip_norm=1.0,
     ),
-    "full": {},
+    "full": dict(weight_mode=10.0),
 }
 
 # %% ../../../nbs/models/humr/01_config.ipynb #9977ffc5

@@ -103,6 +103,8 @@ def supervised_terms(
         "betas": ((betas - features["betas"]).square().sum(1) * kept).mean(),
         "orth": sum(orthonormality_loss(part.unflatten(-1, (22, 6))) for part in (vectors[:1], vectors[1:])),
     }
+    if config.weight_mode > 0:
+        terms["mode"] = ((vectors[0] - features["pose6d"].to(vectors)).square().mean(1) * kept).mean()
     if config.weight_camera > 0:
         terms["camera"] = torch.exp(-20 * camera[:, 0]).mean()
     return terms | {
@@ -138,6 +140,7 @@ def loss_weights(config: HuMRConfig) -> dict[str, float]:
         "betas": config.weight_betas,
         "2d": config.weight_2d,
         "orth": config.weight_orth,
+        "mode": config.weight_mode,
         "camera": config.weight_camera,
         "mmd": config.weight_mmd,
         "random": config.random_weight,

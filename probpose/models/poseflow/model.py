@@ -28,7 +28,7 @@ from ..pose_vectors import AXIS_SIGNS, normalise_pose2d, pose_to_vector, vector_
 from .condition import condition_vector, target_covariance, uncertain_joints
 from .config import PoseFlowConfig
 from ..posterior import PosePosterior
-from ...training.specs import OptimiserSpec, halve_at
+from ...training.specs import OptimiserSpec, drop_at
 
 # %% ../../../nbs/models/poseflow/03_model.ipynb #7bef062e
 LATENT = 16  # dimensions of z: one per joint
@@ -366,7 +366,7 @@ class PoseFlow(PosePosterior):
 
     def optimisers(self):
         config = self.config
-        shared = dict(lr=config.lr, betas=config.betas, schedule=halve_at(config.halve_at))
+        shared = dict(lr=config.lr, betas=config.betas, schedule=drop_at(config.halve_at))
         flow = [*self.flow.parameters(), *self.encoder.parameters()]
         return {
             "critic": OptimiserSpec(list(self.critic.parameters()), **shared),

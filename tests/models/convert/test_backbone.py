@@ -1,12 +1,17 @@
 "HuMR's HRNet as timm builds it against one written down plainly, on the same state dict."
 
+import copy
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from probpose.core.errors import CheckpointError, ConfigError, ShapeError, UnknownNameError
 from probpose.core.optional import import_torchvision_users
-from probpose.models.convert.backbone import convert_backbone, load_backbone
+from probpose.models.convert.backbone import BackboneCrops, convert_backbone, crop_detector_of, load_backbone
+from probpose.models.humr.config import HuMRConfig
+from probpose.models.humr.model import HuMR
+from probpose.vision.hrnet import load_detector
 
 try:
     import_torchvision_users("timm")
@@ -154,6 +159,46 @@ def test_features_are_those_of_the_plain_network(state, saved, tmp_path):
         backbone.features_of(torch.rand(1, 3, 200, 200))
     with pytest.raises(UnknownNameError):
         load_backbone(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def backbone(state, tmp_path_factory):
+    file = tmp_path_factory.mktemp("backbone") / "humr.ckpt"
+    torch.save(as_checkpoint(state), file)
+    return convert_backbone(file)
+
+
+def test_beside_a_detector_only_features_are_the_backbones(state, backbone):
+    eyes = load_detector()
+    crops = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(2))
+    seen, own = BackboneCrops(backbone, eyes).detect(crops), eyes.detect(crops)
+    assert torch.equal(seen.keypoints, own.keypoints) and torch.equal(seen.heatmaps, own.heatmaps)
+    with torch.no_grad():
+        wanted = plain_features(state, F.interpolate(crops, (224, 224), mode="bilinear", antialias=True))
+    assert seen.detector == "official" and torch.allclose(seen.features, wanted, atol=1e-4)
+    as_bytes = (255 * crops.permute(0, 2, 3, 1)).round().to(torch.uint8)
+    assert torch.allclose(BackboneCrops(backbone, eyes).look(as_bytes).features, wanted, atol=0.02)
+    with pytest.raises(ShapeError):
+        BackboneCrops(backbone, eyes).features_of(crops[0, 0])
+
+
+def test_a_detector_is_known_by_both_of_its_networks(backbone):
+    eyes = load_detector()
+    first, again = BackboneCrops(backbone, eyes).fingerprint, BackboneCrops(backbone, eyes).fingerprint
+    changed = copy.deepcopy(backbone)
+    with torch.no_grad():
+        changed.hrnet.bn1.bias += 1e-3
+    assert first == again != BackboneCrops(changed, eyes).fingerprint and first != eyes.fingerprint
+
+
+def test_converted_weights_ask_for_the_backbone_in_their_folder(backbone, tmp_path):
+    model = HuMR(HuMRConfig.for_tier("smoke", detector="official", features=15 * WIDTH))
+    with pytest.raises(ConfigError, match="convert the authors' file again"):
+        crop_detector_of(model, tmp_path)
+    backbone.save_pretrained(tmp_path)
+    found = crop_detector_of(model, tmp_path)
+    assert found.fingerprint == BackboneCrops(backbone).fingerprint and found.feature_width == model.config.features
+    assert crop_detector_of(HuMR(HuMRConfig.for_tier("smoke", detector="open")), tmp_path).name == "open"
 
 
 def test_everything_that_does_not_fit_is_listed(state, saved):

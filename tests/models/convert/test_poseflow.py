@@ -82,7 +82,7 @@ def test_latent_and_log_determinant_are_those_of_the_plain_network(clamp, make_s
     g = torch.Generator().manual_seed(3)
     x, raw = torch.randn(9, 48, generator=g), torch.randn(9, 78, generator=g)
     with torch.no_grad():
-        z, log_det = model.flow.forward_fast(x, model.encode(raw))
+        z, log_det = model.flow.forward_fast(x, model.encode(of_picture(raw)))
     wanted, wanted_log_det = forward(state, x, encode(state, raw), CLAMPS[clamp])
     assert torch.allclose(z, wanted, atol=1e-5, rtol=1e-5)
     assert torch.allclose(log_det, wanted_log_det, atol=1e-5, rtol=1e-5)
@@ -113,6 +113,12 @@ def normalised(xy):
     return flat / flat.std(1, correction=0, keepdim=True)
 
 
+def of_picture(raw):
+    "Their condition with the covariances of the picture, whose y points down."
+    sign = torch.tensor([1.0, 1, 1, 1, -1, 1]).repeat(13)
+    return raw * sign
+
+
 def raw_condition(amplitude, means, sigma, theta):
     "13 × (amplitude, mean, covariance) as the authors preprocess the fits, σ_gt = 2 px."
     means = normalised(means.clamp(0, 63)).unflatten(1, (2, 16)).mT
@@ -130,10 +136,20 @@ def as_pose(vectors):
     return joints - joints[:, :1]
 
 
+def test_the_angle_that_their_function_fits_turns_towards_y_up():
+    "Their bell of two pixels by five, at an angle of 0.5, is long where x grows and y, which points down, shrinks."
+    theta, wide, high = torch.tensor(0.5), 5.0, 2.0
+    a = theta.cos() ** 2 / (2 * wide**2) + theta.sin() ** 2 / (2 * high**2)
+    b = (2 * theta).sin() * (1 / high**2 - 1 / wide**2) / 4
+    c = theta.sin() ** 2 / (2 * wide**2) + theta.cos() ** 2 / (2 * high**2)
+    fitted = torch.linalg.inv(2 * torch.stack([a, b, b, c]).view(2, 2))
+    assert torch.allclose(fitted, turned(torch.tensor([wide, high]), -theta), atol=1e-4) and fitted[0, 1] < 0
+
+
 def test_poses_are_those_of_the_plain_pipeline_from_detections(make_state, saved):
     state, g = make_state(seed=2), torch.Generator().manual_seed(4)
     keypoints, amplitude, means, sigma, theta = random_evidence(g)
-    bells = Gaussians(amplitude, means, turned(sigma, theta), amplitude > -1, torch.zeros_like(amplitude))
+    bells = Gaussians(amplitude, means, turned(sigma, -theta), amplitude > -1, torch.zeros_like(amplitude))
     detections = Detections(keypoints, amplitude.clamp(0, 1), gaussians=bells)
     model = convert_checkpoint(saved({"net": state}))
     y, condition = normalised(keypoints), encode(state, raw_condition(amplitude, means, sigma, theta))
@@ -155,7 +171,7 @@ def test_names_of_the_first_freia_are_read_too(make_state, saved):
     model = convert_checkpoint(saved({"net": state | {"inn.tmp_var_3": torch.zeros(1)}}))
     x, raw = torch.randn(4, 48), torch.randn(4, 78)
     with torch.no_grad():
-        z, log_det = model.flow.forward_fast(x, model.encode(raw))
+        z, log_det = model.flow.forward_fast(x, model.encode(of_picture(raw)))
     wanted = forward(state, x, encode(state, raw), CLAMPS["exact"], nets, 3)
     assert torch.allclose(z, wanted[0], atol=1e-4) and torch.allclose(log_det, wanted[1], atol=1e-4)
     assert model.config.hidden == 30 and model.config.blocks == 3

@@ -11,7 +11,7 @@ from probpose.core.devices import make_generator
 from probpose.data.detected import detect_all, load_rendered
 from probpose.geometry.skeletons import COCO_17
 from probpose.metrics.pose import mpjpe
-from probpose.vision.hrnet import load_detector
+from probpose.vision.by_name import load_crop_detector
 
 pytest.importorskip("warp")
 
@@ -23,7 +23,7 @@ def pictures():
 
 @pytest.fixture(scope="module")
 def evidence(pictures):
-    return detect_all(pictures, load_detector(), cache=False).detections(torch.arange(24))
+    return detect_all(pictures, load_crop_detector("blazepose"), cache=False).detections(torch.arange(24))
 
 
 @pytest.fixture(scope="module")
@@ -72,4 +72,4 @@ def test_a_picture_becomes_meshes_with_what_is_packaged(pictures, tmp_path):
             and np.isfinite(file["log_prob"]).all()
             and file["translation"][..., 2].min() > 0
         )
-    assert (tmp_path / "bodies/person_00.glb").stat().st_size > 1e5
+    assert (tmp_path / "bodies/bodies.glb").stat().st_size > 1e5

@@ -8,13 +8,14 @@ __all__ = ['flow_matching_loss', 'solve_flow', 'divergence', 'flow_log_prob']
 # %% ../../nbs/distributions/06_flow_matching.ipynb #8a3ea3ff
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..core.checks import check_count, choose
-from ..core.errors import ShapeError
+from ..core.errors import ConfigError, ShapeError
 
 # %% ../../nbs/distributions/06_flow_matching.ipynb #e36cee3d
 def flow_matching_loss(
@@ -59,18 +60,22 @@ SOLVERS = {"euler": euler_step, "heun": heun_step, "midpoint": midpoint_step}
 def solve_flow(
     velocity: Velocity,  # (x (..., D), t) → (..., D); t is a number in [0, 1]
     x: Tensor,  # (..., D), where it starts
-    steps: int = 24,  # of equal length
+    steps: int = 24,
     solver: str = "midpoint",  # "euler", "heun" or "midpoint"
     backwards: bool = False,  # from t = 1 to 0: from data to their noise
+    power: float = 1.0,  # 1: steps of equal length; above: steps that shorten towards t = 1
     watch: Callable[[float, Tensor], Any] | None = None,  # told of the time and x after every step
 ) -> Tensor:  # (..., D), where it ends
     "The solution of dx/dt = v(x, t) over [0, 1]; raises `UnknownNameError` and `ConfigError`."
     step, count = SOLVERS[choose(solver, SOLVERS, "solver")], check_count(steps, "steps")
-    for i in range(count):
-        done, h = i / count, 1 / count
-        x = step(velocity, x, 1 - done, -h) if backwards else step(velocity, x, done, h)
+    if not 1 <= power < math.inf:
+        raise ConfigError(f"power: expected a number of at least 1, got {power}")
+    times = [1 - ((count - i) / count) ** power for i in range(count + 1)]
+    times = times[::-1] if backwards else times
+    for here, there in pairwise(times):
+        x = step(velocity, x, here, there - here)
         if watch is not None:
-            watch(1 - (i + 1) / count if backwards else (i + 1) / count, x)
+            watch(there, x)
     return x
 
 # %% ../../nbs/distributions/06_flow_matching.ipynb #4807ab5d
@@ -111,8 +116,9 @@ def _normal_log_prob(x: Tensor) -> Tensor:
 def flow_log_prob(
     velocity: Velocity,  # as in `solve_flow`, each row by itself
     x: Tensor,  # (..., D), data
-    steps: int = 24,
+    steps: int = 12,
     solver: str = "midpoint",
+    power: float = 2.0,  # as in `solve_flow`
 ) -> Tensor:  # (...), nats
     """The log-density of data, by the divergence on the way back to their noise.
 
@@ -121,5 +127,5 @@ def flow_log_prob(
     if x.ndim < 1 or not x.is_floating_point():
         raise ShapeError(f"x: expected floating-point vectors (..., D), got {x.dtype} {tuple(x.shape)}")
     state = torch.cat([x, torch.zeros_like(x[..., :1])], -1)
-    end = solve_flow(_with_spread(velocity), state, steps, solver, backwards=True)
+    end = solve_flow(_with_spread(velocity), state, steps, solver, backwards=True, power=power)
     return _normal_log_prob(end[..., :-1]) + end[..., -1]

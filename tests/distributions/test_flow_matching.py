@@ -29,11 +29,13 @@ def gaussian(dim=5, seed=3):
     return mean, covariance, velocity
 
 
+@pytest.mark.parametrize("power", [1.0, 2.0])
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_halving_the_step_divides_the_error_by_the_order(solver, backwards):
+def test_halving_the_step_divides_the_error_by_the_order(solver, backwards, power):
     def error(steps):
-        end = solve_flow(lambda x, t: (1 + 2 * t) * x, torch.ones(1, dtype=torch.float64), steps, solver, backwards)
+        start = torch.ones(1, dtype=torch.float64)
+        end = solve_flow(lambda x, t: (1 + 2 * t) * x, start, steps, solver, backwards, power)
         return abs(end.item() / math.exp(-2.0 if backwards else 2.0) - 1)
 
     assert error(200) / error(400) == pytest.approx(2 ** ORDERS[solver], rel=0.03)
@@ -58,6 +60,34 @@ def test_density_of_a_gaussian_whose_flow_is_known():
     assert (flow_log_prob(velocity, samples, 300) - exact).abs().max() < 1e-4
     coarse = (flow_log_prob(velocity, samples, 3) - exact).abs().max()
     assert coarse > 1e-4, "the steps matter"
+
+
+def test_steps_that_shorten_towards_narrow_data_make_the_better_density():
+    narrow = 0.03
+    noise = torch.randn(20, 48, generator=generator(), dtype=torch.float64)
+    exact = torch.distributions.Normal(0.0, narrow).log_prob(narrow * noise).sum(-1)
+
+    def velocity(x, t):
+        return (t * narrow**2 - (1 - t)) / ((1 - t) ** 2 + (t * narrow) ** 2) * x
+
+    equal, shorter = (
+        (flow_log_prob(velocity, narrow * noise, 12, power=power) - exact).abs().mean() for power in (1.0, 2.0)
+    )
+    assert shorter < equal / 10
+
+
+def test_the_times_of_shortening_steps_are_the_same_there_and_back():
+    def times(backwards):
+        seen = []
+        solve_flow(lambda x, t: x, torch.ones(1), 4, "euler", backwards, 2.0, watch=lambda t, x: seen.append(t))
+        return seen
+
+    assert times(False) == [1 - 0.75**2, 0.75, 1 - 0.25**2, 1.0] and times(True) == [
+        1 - 0.25**2,
+        0.75,
+        1 - 0.75**2,
+        0.0,
+    ]
 
 
 def test_divergence_is_the_trace_of_each_rows_jacobian(monkeypatch):
@@ -96,6 +126,9 @@ def test_bad_arguments():
     for steps in (0, 2.5, True):
         with pytest.raises(ConfigError, match="steps"):
             solve_flow(lambda x, t: x, x, steps)
+    for power in (0.5, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match="power"):
+            solve_flow(lambda x, t: x, x, power=power)
     with pytest.raises(ConfigError, match="draws"):
         flow_matching_loss(lambda x, t: x, x, 0)
     with pytest.raises(ShapeError, match="floating-point"):

@@ -31,7 +31,8 @@ class FMPoseConfig:
     root: bool = False  # True: the authors' vector of 17 joints, the root among them; there is no density then
     solver: str = "midpoint"  # or "euler", "heun"
     steps: int = 24  # of the solver, between 25 time points
-    orders: int = 4  # of the positions, over which a density is averaged; ours
+    orders: int = 2  # of the positions, over which a density is averaged; ours
+    density_steps: int = 12  # of the midpoint rule, shorter towards the pose, by which a density is integrated; ours
     draws: int = 1  # pairs of time and noise per image and training step
     map_size: int = 64
     lr: float = 1e-4
@@ -44,7 +45,14 @@ class FMPoseConfig:
         "The settings of a tier: `smoke`, `laptop` or `full`."
         sizes = {
             "smoke": dict(
-                samples=8, candidates=16, features=16, condition_features=16, hidden=64, steps=6, orders=2, lr=1e-3
+                samples=8,
+                candidates=16,
+                features=16,
+                condition_features=16,
+                hidden=64,
+                steps=6,
+                density_steps=6,
+                lr=1e-3,
             ),
             "laptop": dict(features=64, hidden=256, draws=8, lr=1e-3),
             "full": {},
@@ -63,6 +71,7 @@ _COUNTS = (
     "blocks",
     "steps",
     "orders",
+    "density_steps",
     "draws",
     "map_size",
 )

@@ -55,7 +55,7 @@ class FMPose(PosePosterior):
         return not self.config.root
 
     def using(self, solver: str = "midpoint", steps: int = 24) -> "FMPose":
-        "The same weights with another solver; raises `UnknownNameError` and `ConfigError`."
+        "The same weights with another solver of hypotheses; raises `UnknownNameError` and `ConfigError`."
         other = copy.copy(self)
         other.config = replace(self.config, solver=solver, steps=steps)
         check_fmpose_config(other.config)
@@ -138,9 +138,9 @@ class FMPose(PosePosterior):
         return self._poses(condition.new_zeros(len(detections), self.dim), condition)
 
     def _log_prob(self, poses, detections):
-        vectors, settings = pose_to_relative(poses), (self.config.steps, self.config.solver)
+        vectors, steps = pose_to_relative(poses), self.config.density_steps
         conditions = self._fixed_conditions(detections, self.config.orders)
-        values = [flow_log_prob(self._field(condition), vectors, *settings) for condition in conditions]
+        values = [flow_log_prob(self._field(condition), vectors, steps) for condition in conditions]
         return torch.stack(values).logsumexp(0) - math.log(len(values))
 
     def features(self, batch, generator: torch.Generator | None = None):

@@ -77,7 +77,7 @@ def test_the_density_of_samples_is_that_of_the_same_poses(seen):
 
 
 def test_the_density_is_that_of_the_paths_that_end_there(seen):
-    model = awake(orders=1).double().using("midpoint", 200)
+    model = awake(orders=1, density_steps=200).double().using("midpoint", 200)
     with torch.no_grad():
         condition = model._fixed_conditions(model._own(seen.detections), 1)[0]
         noise = torch.randn(2, 6, 48, generator=generator(), dtype=torch.float64)
@@ -196,6 +196,7 @@ def test_joint_dropout_drops_in_training_only(seen):
         dict(samples=20, points="drawn"),
         dict(steps=0),
         dict(orders=0),
+        dict(density_steps=0),
         dict(draws=0),
         dict(joint_dropout=1.0),
         dict(reach=0.0),

@@ -140,7 +140,7 @@ def test_a_training_is_resumed_in_its_folder(run, tmp_path):
 
 def test_the_help_names_every_model_that_can_be_trained(run):
     help_text = " ".join(run("train", "--help").output.replace("│", " ").split())
-    assert "poseflow, elepose, diffpose, humr, prohmr, mdn, cvae, cgnf or martinez" in help_text
+    assert "poseflow, elepose, diffpose, fmpose, humr, prohmr, mdn, cvae, cgnf or martinez" in help_text
 
 
 @pytest.mark.parametrize("split, size", [("test", None), ("train", None), ("test", 7)])

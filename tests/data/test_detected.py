@@ -241,7 +241,7 @@ def test_whoever_is_not_found_is_left_out_of_tests_alone(monkeypatch):
         Counting, "look", lambda self, images: CropAnswers(torch.zeros(len(images), 17, 64, 64), images)
     )
     monkeypatch.setattr(Blind, "fingerprint", "blind")
-    with pytest.raises(NoPersonError, match="blind"):
+    with pytest.raises(NoPersonError, match="people whom open finds, got 3 pictures"):
         load_detected("synthetic", "test", 3, detector="blind")
 
 

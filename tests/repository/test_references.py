@@ -85,7 +85,9 @@ def lost_anchors(text: str, labels: set[str]) -> list[str]:
 
 def test_links_into_pages_lead_to_labels():
     pages = {where: text for where, text in prose().items() if where.startswith(("book/", "nbs/"))}
-    labels = {label for text in pages.values() for label in re.findall(r"^\(([\w-]+)\)=$", text, re.MULTILINE)}
+    given = [label for text in pages.values() for label in re.findall(r"^\(([\w-]+)\)=$", text, re.MULTILINE)]
+    labels = set(given)
+    assert len(given) == len(labels), f"given twice: {sorted(label for label in labels if given.count(label) > 1)}"
     assert [(where, lost) for where, text in pages.items() if (lost := lost_anchors(text, labels))] == []
     assert lost_anchors("[a](#here), [b](page.md#there), [c](other.md)", {"here"}) == ["there"]
 

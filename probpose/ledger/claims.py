@@ -226,6 +226,7 @@ def _compare_claim(results: pd.DataFrame, claim: Mapping[str, Any], folder: str 
             rows.append(
                 {
                     "comparison": comparison.text,
+                    "spelt": comparison,
                     "metric": comparison.metric,
                     "tier": tier,
                     "seeds": seeds,
@@ -251,7 +252,7 @@ def compare_claims(
     results: pd.DataFrame,  # as `load_results` gives
     entries: Iterable[Mapping[str, Any]] | None = None,  # as `load_claims` gives; None reads them
     folder: str | Path | None = None,  # the book
-) -> pd.DataFrame:  # claim, paper, dataset, comparison, tier, seeds, gain, low, high, basis, margin, printed, verdict
+) -> pd.DataFrame:  # claim, paper, dataset, comparison, spelt (a `Comparison`), tier, seeds, gain, ..., verdict
     "Every comparison of every active claim, one row for each data set with results of its chapter."
     rows = []
     for claim in load_claims(folder) if entries is None else entries:
@@ -264,8 +265,8 @@ def compare_claims(
                 {"claim": claim["id"], "paper": claim["paper"], "dataset": dataset, **row}
                 for row in _compare_claim(part[part["dataset"] == dataset], claim, folder)
             ]
-    columns = ["claim", "paper", "dataset", "comparison", "metric", "tier", "seeds", "gain", "low", "high", "basis"]
-    return pd.DataFrame(rows, columns=[*columns, "margin", "relative_margin", "printed", "verdict"])
+    columns = ["claim", "paper", "dataset", "comparison", "spelt", "metric", "tier", "seeds", "gain", "low", "high"]
+    return pd.DataFrame(rows, columns=[*columns, "basis", "margin", "relative_margin", "printed", "verdict"])
 
 # %% ../../nbs/ledger/06_claims.ipynb #6b655964
 def _signed(value: float, digits: int) -> str:

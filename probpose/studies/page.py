@@ -26,14 +26,14 @@ class Page:
         run: Runner,
     ):
         self.run = run
-        self._read: tuple[Any, pd.DataFrame, Result] | None = None  # what was done then, its table and result
+        self._read: tuple[Any, pd.DataFrame, Result, pd.DataFrame] | None = None  # done, shown, own result, everything
 
-    def _load(self) -> tuple[pd.DataFrame, Result]:
+    def _load(self) -> tuple[pd.DataFrame, Result, pd.DataFrame]:
         done = tuple(self.run.done)
         if self._read is None or self._read[0] != done:
             own = self.run.result()
             table = lend_records(load_results(*results_folders(), own), borrowed_records())
-            self._read = done, self._best(best_tier(table[table["chapter"] == self.run.chapter])), own
+            self._read = done, self._best(best_tier(table[table["chapter"] == self.run.chapter])), own, table
         return self._read[1:]
 
     def _best(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -59,6 +59,12 @@ class Page:
         """
         return self._load()[0]
 
+    @property
+    def results_for_claims(self) -> pd.DataFrame:
+        "The shown results, and all that other chapters have, since a paper's claims may rest on those."
+        shown, _, table = self._load()
+        return pd.concat([shown, table[table["chapter"] != self.run.chapter]], ignore_index=True)
+
     def curve(
         self,
         name: str,  # as the recipe calls it
@@ -68,7 +74,7 @@ class Page:
 
         Raises `UnknownNameError` for a variant that is not borrowed.
         """
-        results, own = self._load()
+        results, own, _ = self._load()
         chapters, entry = [self.run.chapter], STUDIES[self.run.chapter]
         if borrowed:
             choose(borrowed, entry.borrows.values(), "borrowed variant")

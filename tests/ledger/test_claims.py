@@ -16,7 +16,6 @@ from probpose.ledger.claims import (
     published_gain,
     verdicts,
 )
-from probpose.ledger.tables import claims_table
 from probpose.metrics.names import METRICS
 
 EXPECTED = {
@@ -95,28 +94,6 @@ def test_one_row_for_each_data_set_and_smoke_never_a_verdict(make_claim, results
         and rows.loc["synthetic", "verdict"] == "no verdict: smoke"
     )
     assert set(verdicts(results[results["tier"] == "smoke"])["verdict"]) <= {"no verdict: smoke", "planned", "no data"}
-
-
-def test_the_page_of_claims_shows_statements_verdicts_and_intervals(results):
-    shown = claims_table(results, "poseflow")
-    page = shown._repr_html_()
-    for entry in load_claims():
-        assert (entry["statement"].replace("'", "&#x27;") in page) == (entry["paper"] == "poseflow"), entry["id"]
-    assert "gain +15.0 mm" in page and "cmu (laptop)" in page and "synthetic" not in page
-    assert "<strong>no data</strong>" in claims_table(results, "humr")._repr_html_()
-    assert "no verdict: smoke" in claims_table(results[results["tier"] == "smoke"], "poseflow")._repr_html_()
-    assert claims_table(results).frame.loc["PoseFlow"].astype(int).sum() == sum(
-        entry["paper"] == "poseflow" for entry in load_claims()
-    )
-
-
-def test_a_planned_claim_says_what_it_waits_for(make_claim, results, tmp_path):
-    (tmp_path / "artifacts.yml").write_text("[]")
-    (tmp_path / "claims.yml").write_text(
-        yaml.safe_dump([make_claim(), {**make_claim(id="two", state="planned", needs="a renderer"), "comparisons": []}])
-    )
-    page = claims_table(results, "poseflow", tmp_path)._repr_html_()
-    assert page.count("<strong>planned</strong>") == 1 and "needs a renderer" in page and "reproduced</strong>" in page
 
 
 def test_one_seed_rests_on_its_frames_and_the_other_sides_seeds(make_claim, results):

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from probpose.core.errors import ConfigError
+from probpose.ledger.claim_lists import list_claims
 from probpose.ledger.results import load_results, record, save_result
-from probpose.ledger.tables import SMOKE, claims_table, comparison_table, registry_table
+from probpose.ledger.tables import SMOKE, comparison_table, registry_table
 
 
 def test_comparison_table_has_the_mean_and_deviation_of_the_seeds(results):
@@ -42,7 +43,7 @@ def test_tables_take_their_colours_from_the_page(results):
     for table in (
         comparison_table(results, "poseflow_table1"),
         registry_table("poseflow"),
-        claims_table(results, "poseflow"),
+        list_claims(results, "poseflow"),
     ):
         page = table._repr_html_()
         assert not re.search(r"color|background|#[0-9a-f]{3,6}\b", page) and 'class="dataframe' in page

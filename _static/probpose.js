@@ -66,7 +66,26 @@
       element.append(element.canvas);
     }
     figure.drawn = true;
-    Plotly.newPlot(element.canvas, figure.data, themeLayout(figure.layout), { responsive: true, displaylogo: false });
+    // the wheel scrolls the page: a scene is turned by dragging and enlarged with the buttons of its bar
+    const options = { responsive: true, displaylogo: false, scrollZoom: false };
+    Plotly.newPlot(element.canvas, figure.data, themeLayout(figure.layout), options);
+    makeRoom(element);
+  }
+
+  // A browser holds about sixteen scenes; when more are drawn, those farthest from the reader give way.
+  const MOST_CONTEXTS = 12;
+  function makeRoom(newest) {
+    const contexts = (element) => Object.keys(element.canvas?.layout || {}).filter((name) => /^scene\d*$/.test(name)).length;
+    const distance = (element) => Math.abs(element.getBoundingClientRect().top - innerHeight / 2);
+    const held = [...document.querySelectorAll(".probpose-figure")].filter((element) => element.figure?.drawn && contexts(element));
+    held.sort((a, b) => distance(b) - distance(a));
+    let count = held.reduce((sum, element) => sum + contexts(element), 0);
+    for (const element of held) {
+      if (count <= MOST_CONTEXTS) return;
+      if (element === newest) continue;
+      count -= contexts(element);
+      release(element);
+    }
   }
 
   // A scene that is far away gives its place to others; the viewpoint that the reader chose is kept.
@@ -92,8 +111,17 @@
       const observer = new IntersectionObserver((entries) => entries.forEach(act), { rootMargin: margin });
       elements.forEach((element) => observer.observe(element));
     };
-    watch("400px 0px", (entry) => entry.isIntersecting && draw(entry.target));
+    // what flies past is not drawn: a figure has to stay near for a moment
+    watch("400px 0px", (entry) => {
+      const element = entry.target;
+      clearTimeout(element.waiting);
+      if (entry.isIntersecting) element.waiting = setTimeout(() => draw(element), 120);
+    });
     watch("2500px 0px", (entry) => entry.isIntersecting || release(entry.target));
+    document.addEventListener("click", (event) => {
+      const touched = event.target.closest?.(".probpose-figure");
+      for (const element of elements) element.classList.toggle("touched", element === touched);
+    });
     new MutationObserver(() => {
       for (const element of elements) {
         if (!element.figure?.drawn) continue;

@@ -7,7 +7,9 @@ __all__ = ['PlotlyRenderer', 'glue', 'show_table']
 
 # %% ../../nbs/book/03_figures.ipynb #71752f65
 import hashlib
+import html
 import json
+import re
 from typing import Any
 
 import pandas as pd
@@ -16,18 +18,44 @@ from pandas.io.formats.style import Styler
 # %% ../../nbs/book/03_figures.ipynb #b1009a1e
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
 
+_KINDS = {"scatter3d": "3D scene", "mesh3d": "3D scene", "heatmap": "map", "image": "picture", "bar": "bars"}
+
+
+def _words(text: Any) -> str:
+    "What plotly draws as text, without its markup."
+    plain = re.sub(r"<br>|\s+", " ", str(text.get("text") or "") if isinstance(text, dict) else str(text or ""))
+    return re.sub(r"<[^>]*>", "", plain).strip()
+
+
+def describe_figure(
+    figure: dict,  # plotly figure: data, layout
+) -> str:
+    "A figure in words, from its own: axes, panels, legend; for captions, and for readers who do not see it."
+    layout, traces = figure.get("layout", {}), figure.get("data", [])
+    titles = {axis: _words(layout.get(axis, {}).get("title")) for axis in ("xaxis", "yaxis")}
+    axes = f"{titles['yaxis']} against {titles['xaxis']}" if all(titles.values()) else "".join(titles.values())
+    panels = [_words(note) for note in layout.get("annotations", []) if note.get("yanchor") == "bottom"]
+    kinds = dict.fromkeys(_KINDS.get(trace.get("type", ""), "") for trace in traces)
+    shown = dict.fromkeys(_words(t.get("name")) for t in traces if t.get("showlegend") is not False)
+    subject = axes or next(filter(None, kinds), "drawing")
+    parts = [subject, *(", ".join(filter(None, part)) for part in (panels, shown))]
+    text = "; ".join(filter(None, parts))
+    return text[:1].upper() + text[1:]
+
 
 def figure_html(
     figure: dict,  # plotly figure: data, layout, config
     key: str = "",  # what makes the element's name unique in its page
 ) -> str:
-    "The element from which the site's script draws a figure."
+    "The element from which the site's script draws a figure, with a caption in words; the style sheet numbers it."
     spec = json.dumps({part: figure.get(part, {}) for part in ("data", "layout")}, sort_keys=True)
     name = hashlib.sha256(f"{key}{spec}".encode()).hexdigest()[:12]
     height = int(figure.get("layout", {}).get("height") or 450)
+    words = html.escape(describe_figure(figure))
     script = spec.replace("</", "<\\/")
     script = f'<script type="application/json">{script}</script>'
-    return f'<div class="probpose-figure" id="figure-{name}" style="height: {height}px">{script}</div>'
+    drawn = f'<div class="probpose-figure" role="img" aria-label="{words}" style="height: {height}px">{script}</div>'
+    return f'<figure class="probpose-numbered" id="figure-{name}">{drawn}<figcaption>{words}.</figcaption></figure>'
 
 # %% ../../nbs/book/03_figures.ipynb #63be27bd
 class PlotlyRenderer:

@@ -7,6 +7,7 @@ __all__ = ['main']
 
 # %% ../../nbs/book/02_site.ipynb #23f01f79
 import argparse
+import ast
 import json
 import posixpath
 import re
@@ -20,8 +21,10 @@ from ..core.errors import DataFileError
 
 # %% ../../nbs/book/02_site.ipynb #852b0c0d
 _SMOKE = (
-    "Cells that compute show that everything runs; their numbers mean nothing at this tier. Tables and figures that "
-    "report results name the tier and data of the committed run they come from."
+    " **Tables and curves of results** come from longer trainings, committed with the book; each names its tier, data, "
+    "seeds and commit, and one that had none would be marked as meaningless. **Pictures**, and numbers in sentences "
+    "about them, are made here by weights of the laptop tier that ship with the book. What the smoke tier itself "
+    "trains only shows that everything runs."
 )
 
 
@@ -30,9 +33,29 @@ def execution_note(
 ) -> str:  # Markdown
     "The sentence that says how a chapter was executed."
     tier, dataset, seed = (parameters.get(key, "?") for key in ("tier", "dataset", "seed"))
-    worth = f" {_SMOKE}" if tier == "smoke" else ""
-    how = f"Tier **{tier}**, data set **{dataset}**, seed **{seed}**.{worth}"
-    return f"```{{admonition}} How this page was executed\n:class: note dropdown\n{how}\n```"
+    how = f"Executed at the tier **{tier}** on the data set **{dataset}**, seed **{seed}**."
+    return f"```{{admonition}} What this page shows\n:class: note\n{how}{_SMOKE if tier == 'smoke' else ''}\n```"
+
+
+def _calls_glue(node: ast.stmt) -> bool:
+    "Whether a statement does nothing but keep numbers for the prose."
+    if isinstance(node, ast.For):
+        return all(map(_calls_glue, node.body))
+    called = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
+    return isinstance(called, ast.Name) and called.id == "glue"
+
+
+def fold_tag(
+    source: str,  # of a code cell
+) -> str:  # a tag for Jupyter Book, or nothing
+    "How a chapter shows a cell that prepares what others show: imports are folded, numbers for the prose left out."
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError:
+        return ""
+    if statements and all(map(_calls_glue, statements)):
+        return "remove-input"
+    return "hide-input" if any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in statements) else ""
 
 
 def _tidy_page(
@@ -43,6 +66,11 @@ def _tidy_page(
     for cell in notebook["cells"]:
         for key in ("papermill", "execution", "exception"):
             cell["metadata"].pop(key, None)
+        tags = cell["metadata"].get("tags", [])
+        fold = fold_tag(cell["source"]) if cell["cell_type"] == "code" else ""
+        fold = "hide-input" if "parameters" in tags else fold
+        if parameters and fold and not {"remove-input", "remove-cell", "hide-input", "exported"} & set(tags):
+            cell["metadata"]["tags"] = [*tags, fold]
     cells = [cell for cell in notebook["cells"] if "injected-parameters" not in cell["metadata"].get("tags", [])]
     if parameters:
         note = {"cell_type": "markdown", "metadata": {}, "id": "how-executed", "source": execution_note(parameters)}

@@ -21,6 +21,7 @@ from probpose.plots.scenes import (
     add_body_2d,
     add_body_3d,
     add_floor,
+    add_side_keys,
     as_single_pose,
     choose_hypotheses,
     group_by_opacity,
@@ -96,7 +97,7 @@ def _add_shared(
 
     Appends the points drawn to `points` (N, 3) and `seen` (N, 2).
     """
-    add_legend_key(fig, "hypotheses", COLOURWAY[0], three=True)
+    add_side_keys(fig)
     if target is not None:
         points.append(as_single_pose(target, body.num_joints, "target")[0])
         add_body_3d(fig, points[-1][None], body, "ground truth", width=8, colour=TRUTH_COLOUR, markers=True)

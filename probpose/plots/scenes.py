@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VIEWS', 'add_body_3d', 'group_by_opacity', 'view_direction', 'scene_layout', 'add_floor', 'choose_hypotheses',
-           'as_single_pose', 'draw_hypotheses', 'add_body_2d', 'set_picture_axes']
+           'as_single_pose', 'add_side_keys', 'rename_hypotheses', 'draw_hypotheses', 'add_body_2d', 'set_picture_axes']
 
 # %% ../../nbs/plots/02_scenes.ipynb #e921bbc2
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,6 @@ import plotly.graph_objects as go
 from ..core.errors import ShapeError, UnknownNameError
 from ..geometry.skeletons import SIDE_COLOURS, Skeleton
 from probpose.plots.style import (
-    COLOURWAY,
     GREY,
     MODE_COLOUR,
     TRUTH_COLOUR,
@@ -184,6 +183,17 @@ def as_single_pose(pose, joints: int, name: str) -> np.ndarray:
     return points
 
 # %% ../../nbs/plots/02_scenes.ipynb #30dcb5a8
+def add_side_keys(fig) -> None:
+    "Legend entries of hypotheses, one for each colour that their limbs have; they answer together."
+    for side, colour in SIDE_COLOURS.items():
+        add_legend_key(fig, f"hypotheses, {side}", colour, three=True, group="hypotheses")
+
+
+def rename_hypotheses(fig: go.Figure, name: str) -> go.Figure:
+    "Call the hypotheses of a figure something else, in its legend too; gives the figure back."
+    return fig.for_each_trace(lambda trace: trace.update(name=(trace.name or "").replace("hypotheses", name)))
+
+
 def draw_hypotheses(fig, hypotheses, target, mode, density, body, most, scene="scene", legend=True) -> np.ndarray:
     """Draw one set of hypotheses (M, J, 3) with truth and mode (J, 3) into a scene; returns all points drawn, (N, 3).
 
@@ -192,7 +202,7 @@ def draw_hypotheses(fig, hypotheses, target, mode, density, body, most, scene="s
     points, density = choose_hypotheses(hypotheses, density, body, most)
     drawn = [points.reshape(-1, 3)]
     if legend:
-        add_legend_key(fig, "hypotheses", COLOURWAY[0], three=True)
+        add_side_keys(fig)
     for opacity, members in group_by_opacity(density, len(points)):
         add_body_3d(fig, points[members], body, "hypotheses", width=3, opacity=opacity, legend=False, scene=scene)
     for pose, name, colour, width in ((target, "ground truth", TRUTH_COLOUR, 8), (mode, "mode", MODE_COLOUR, 5)):

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from probpose.book.pages import is_executed
-from probpose.book.site import execution_note, main, relink
+from probpose.book.site import execution_note, fold_tag, main, relink
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,10 +50,25 @@ def test_every_room_has_an_index_in_words():
         assert text.startswith("# ") and len(text.split()) > 5 and not is_executed(index), index
 
 
-def test_only_the_smoke_tier_is_called_meaningless():
-    assert "mean nothing" in execution_note({"tier": "smoke"})
+def test_a_page_says_what_it_shows():
+    assert "committed with the book" in execution_note({"tier": "smoke"})
     note = execution_note({"tier": "full", "dataset": "cmu", "seed": 1})
-    assert "mean nothing" not in note and "Tier **full**, data set **cmu**, seed **1**." in note
+    assert "committed with" not in note and "tier **full** on the data set **cmu**, seed **1**." in note
+
+
+@pytest.mark.parametrize(
+    "source, tag",
+    [
+        ("from a import b\nb()", "hide-input"),
+        ("glue('a', 1)", "remove-input"),
+        ("for x in y:\n    glue(x, 1)\n    show(x)", ""),
+        ("glue", ""),
+        ("!ls", ""),
+        ("", ""),
+    ],
+)
+def test_cells_that_only_prepare_are_folded(source, tag):
+    assert fold_tag(source) == tag
 
 
 def test_the_command_line_needs_a_command(capsys):

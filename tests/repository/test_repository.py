@@ -315,7 +315,7 @@ def test_a_small_book_is_built_and_needs_no_network(small_book):
     succeed("snakemake", "--cores", "1", cwd=small_book)
     html = small_book / "_build/html"
     words, chapter = ((html / f"book/{name}.html").read_text() for name in ("index", "chapter"))
-    assert "0.50" in chapter and "Tier <strong>smoke</strong>" in chapter
+    assert "0.50" in chapter and "tier <strong>smoke</strong>" in chapter
     assert 'class="probpose-figure"' in chapter and "<\\/script>" in chapter
     assert "mathjax.js" in chapter
     assert {"plotly.min.js", "mathjax.js", "probpose.js", "probpose.css"} <= {

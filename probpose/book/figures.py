@@ -37,7 +37,7 @@ def describe_figure(
     panels = [_words(note) for note in layout.get("annotations", []) if note.get("yanchor") == "bottom"]
     kinds = dict.fromkeys(_KINDS.get(trace.get("type", ""), "") for trace in traces)
     shown = dict.fromkeys(_words(t.get("name")) for t in traces if t.get("showlegend") is not False)
-    subject = axes or next(filter(None, kinds), "drawing")
+    subject = axes or next(filter(None, kinds), "diagram" if layout.get("shapes") else "drawing")
     parts = [subject, *(", ".join(filter(None, part)) for part in (panels, shown))]
     text = "; ".join(filter(None, parts))
     return text[:1].upper() + text[1:]

@@ -204,7 +204,12 @@ def comparison_table(
     frame = pd.DataFrame(columns, index=pd.MultiIndex.from_tuples(labels, names=["method", "M"]))
     keep = [column for column in frame.columns if (frame[column] != "–").any()] or list(frame.columns)
     used = shown[shown["variant"].isin([row.variant for row in wanted]) & shown["group"].isin(groups)]
-    return ArtifactTable(frame[keep], "\n".join(filter(None, [_printed_source(printed), caption_of(used)])), title)
+    spread = (
+        "±: standard deviation over seeds." if frame[keep].apply(lambda c: c.str.contains("±")).any(axis=None) else ""
+    )
+    return ArtifactTable(
+        frame[keep], "\n".join(filter(None, [_printed_source(printed), spread, caption_of(used)])), title
+    )
 
 # %% ../../nbs/ledger/08_tables.ipynb #e7dec6d8
 def _all_groups(shown: pd.DataFrame, printed: pd.DataFrame | None) -> list[str]:

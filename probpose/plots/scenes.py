@@ -49,8 +49,11 @@ def add_body_3d(
     scene: str = "scene",
     markers: bool = False,
 ) -> None:
-    "Add poses (M, J, 3), drawing axes, to a scene: one trace for each colour."
+    """Add poses (M, J, 3), drawing axes, to a scene: one trace for each colour. Without a legend entry of its own, and
+    with the colours of the sides, it answers to the entries of `add_side_keys`.
+    """
     colours = [colour] * body.num_joints if colour else body.colours
+    groups = {} if colour or legend else {shade: f"{name}, {side}" for side, shade in SIDE_COLOURS.items()}
     for shade in dict.fromkeys(colours):
         links = [(a, b) for a, b in body.links if colours[b] == shade]
         if links:
@@ -62,7 +65,7 @@ def add_body_3d(
                 mode="lines+markers" if markers else "lines",
                 scene=scene,
                 name=name,
-                legendgroup=name,
+                legendgroup=groups.get(shade, name),
                 showlegend=legend,
                 line=dict(color=shade, width=width),
                 marker=dict(color=shade, size=width / 2),
@@ -184,9 +187,9 @@ def as_single_pose(pose, joints: int, name: str) -> np.ndarray:
 
 # %% ../../nbs/plots/02_scenes.ipynb #30dcb5a8
 def add_side_keys(fig) -> None:
-    "Legend entries of hypotheses, one for each colour that their limbs have; they answer together."
+    "Legend entries of hypotheses, one for each colour that their limbs have."
     for side, colour in SIDE_COLOURS.items():
-        add_legend_key(fig, f"hypotheses, {side}", colour, three=True, group="hypotheses")
+        add_legend_key(fig, f"hypotheses, {side}", colour, three=True)
 
 
 def rename_hypotheses(fig: go.Figure, name: str) -> go.Figure:

@@ -82,12 +82,8 @@ def choose_rows(count: int, most: int) -> np.ndarray:
     return np.linspace(0, count - 1, min(count, check_count(most, "most"))).round().astype(int)
 
 
-def add_legend_key(
-    fig, name: str, colour: str, mode: str = "lines", three: bool = False, group: str | None = None
-) -> None:
-    """Add a legend entry at full strength for traces that are drawn faintly; `three` for a figure with a 3D scene,
-    `group` for a legend group with another name.
-    """
+def add_legend_key(fig, name: str, colour: str, mode: str = "lines", three: bool = False) -> None:
+    "Add a legend entry at full strength for traces that are drawn faintly; `three` for a figure with a 3D scene."
     add = fig.add_scatter3d if three else fig.add_scatter
     add(
         x=[None],
@@ -95,7 +91,7 @@ def add_legend_key(
         **(dict(z=[None]) if three else {}),
         mode=mode,
         name=name,
-        legendgroup=name if group is None else group,
+        legendgroup=name,
         showlegend=True,
         hoverinfo="skip",
         line=dict(color=colour, width=4),

@@ -212,6 +212,7 @@ def verdict_figure(
     shown = [name for name in (*_VERDICT_COLOURS, *table.columns.difference([*_VERDICT_COLOURS])) if name in table]
     shown = [name for name in shown if table[name].sum()]
     fig = new_figure(60 + 38 * len(table), margin=dict(l=2, r=8, t=34, b=0), barmode="stack")
+    fig.update_layout(legend_traceorder="normal")
     for name in shown:
         numbers = read_numbers(table, name)
         fig.add_bar(

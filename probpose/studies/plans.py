@@ -123,6 +123,7 @@ STUDIES = {
             ("poseflow", "martinez"): "martinez",
             ("baselines", "mdn"): "mdn",
             ("baselines", "cvae"): "cvae",
+            ("baselines", "cgnf"): "cgnf",
         },
         changes={
             "smoke": {"part_frames": 8},
